@@ -1,0 +1,123 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Options of one copy; each may be overridden per call."""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+OPTS: list[cfg.Opt] = [
+    cfg.IntOpt(
+        'bandwidth',
+        default=0,
+        min=0,
+        help="""
+Bytes per second that one copy may move; 0 means unlimited.
+""",
+    ),
+    cfg.IntOpt(
+        'granularity',
+        default=0,
+        min=0,
+        max=64 * 1024 * 1024,
+        help="""
+Bytes that one bit of the mirror's dirty bitmap stands for; 0 leaves it to QEMU.
+
+Possible values: 0, or a power of two from 512 to 67108864.
+""",
+    ),
+    cfg.IntOpt(
+        'buf_size',
+        default=0,
+        min=0,
+        help="""
+Bytes of data in flight between source and destination; 0 leaves it to QEMU (16 MiB).
+""",
+    ),
+    cfg.BoolOpt(
+        'synchronous_writes',
+        default=False,
+        help="""
+Send each write of the guest to both sides while the copy runs, so that it always converges.
+
+The guest's writes take longer meanwhile.
+""",
+    ),
+    cfg.FloatOpt(
+        'copy_timeout',
+        default=86400.0,
+        min=1.0,
+        help="""
+Seconds within which the copy must become ready; then it is cancelled and the guest stays on
+its source.
+""",
+    ),
+    cfg.FloatOpt(
+        'pivot_timeout',
+        default=60.0,
+        min=1.0,
+        help="""
+Seconds within which a requested pivot must be seen to have happened. After that the swap is
+read again by its evidence; a pivot is never rolled back.
+""",
+    ),
+    cfg.FloatOpt(
+        'abort_timeout',
+        default=60.0,
+        min=1.0,
+        help="""
+Seconds within which a requested abort must end the block job. A destination that hangs can
+hold it for longer; the swap is then reported as unknown and taken up by recover.
+""",
+    ),
+    cfg.FloatOpt(
+        'stall_after',
+        default=30.0,
+        min=1.0,
+        help="""
+Seconds without progress of the copy after which it counts as stalled.
+
+Related options: ``stall_timeout``.
+""",
+    ),
+    cfg.FloatOpt(
+        'stall_timeout',
+        default=600.0,
+        min=1.0,
+        help="""
+Seconds that a copy may stay stalled before it is cancelled.
+
+Related options: ``stall_after``.
+""",
+    ),
+    cfg.FloatOpt(
+        'poll_interval',
+        default=5.0,
+        min=0.1,
+        help="""
+Seconds between two slow readings of the block job and of ``<mirror>``. Events are the fast
+path; this reading is the authority when events are lost.
+""",
+    ),
+    cfg.FloatOpt(
+        'probe_timeout',
+        default=15.0,
+        min=1.0,
+        help="""
+Seconds within which the destination must open, with the same address and secrets, in a
+throwaway domain on this host. A destination that does not is refused, since opening it in the
+guest's own process would freeze the guest.
+""",
+    ),
+]

@@ -1,0 +1,275 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A guest disk and its parts, as frozen values.
+
+:class:`Disk` is what a volume driver makes of a connection_info and what ``xml/`` turns
+into libvirt's ``<disk>`` and back. Field names follow libvirt's domain XML
+(https://libvirt.org/formatdomain.html#hard-drives-floppy-disks-cdroms).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+from blockmirror_driver.model.quantity import Bytes
+from blockmirror_driver.model.secret import Secret
+
+Format: TypeAlias = Literal['raw', 'qcow2']
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where a storage server listens; an IPv6 address stands without brackets."""
+
+    name: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        name = f'[{self.name}]' if ':' in self.name else self.name
+        return name if self.port is None else f'{name}:{self.port}'
+
+
+class SecretUsage(enum.Enum):
+    """The ``type`` of a libvirt secret's usage."""
+
+    CEPH = 'ceph'
+    ISCSI = 'iscsi'
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """How a ``<disk>`` cites a libvirt secret: by ``uuid`` or by ``usage``, never both."""
+
+    type: SecretUsage
+    uuid: str | None = None
+    usage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSpec:
+    """A libvirt secret that the disk needs and that the connection_info carries.
+
+    ``usage`` is a placeholder which the volume driver chose and which the disk's
+    :class:`SecretRef` cites; the secret store gives it our prefix, a life and a uuid,
+    and hands back a disk that cites it (see :meth:`Disk.with_secret`).
+    """
+
+    type: SecretUsage
+    usage: str
+    value: Secret = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """``<auth>`` of a network source."""
+
+    username: str
+    secret: SecretRef
+
+
+@dataclass(frozen=True, slots=True)
+class RbdSource:
+    """An RBD image; ``config_file`` is the ceph.conf that librados reads for it."""
+
+    pool: str
+    image: str
+    hosts: tuple[Host, ...] = ()
+    auth: Auth | None = None
+    config_file: str | None = None
+    namespace: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name as libvirt writes it: pool, optional namespace, image."""
+        return '/'.join(p for p in (self.pool, self.namespace, self.image) if p)
+
+    def describe(self) -> str:
+        """Name the volume without addresses, for what a user sees."""
+        return f'rbd:{self.name}'
+
+
+@dataclass(frozen=True, slots=True)
+class IscsiSource:
+    """A logical unit; ``initiator`` is the iqn that we log in as.
+
+    ``alternates`` are further portals of the same unit, which libvirt can't express: it
+    takes one. They never reach the XML and do not count in comparisons.
+    """
+
+    target: str
+    lun: int
+    portal: Host
+    auth: Auth | None = None
+    initiator: str | None = None
+    alternates: tuple[tuple[Host, str, int], ...] = field(default=(), compare=False)
+
+    @property
+    def name(self) -> str:
+        """The name as libvirt writes it."""
+        return f'{self.target}/{self.lun}'
+
+    def describe(self) -> str:
+        """Name the volume without addresses, for what a user sees."""
+        return f'iscsi:{self.name}'
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The uid and gid that an NFS client presents."""
+
+    user: int
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class NfsSource:
+    """A file of an NFS export; ``export`` is absolute, ``file`` is relative to it."""
+
+    host: Host
+    export: str
+    file: str
+    identity: Identity | None = None
+
+    @property
+    def name(self) -> str:
+        """The name as libvirt writes it: one absolute path."""
+        return f'{self.export.rstrip("/")}/{self.file}'
+
+    def describe(self) -> str:
+        """Name the volume without addresses, for what a user sees."""
+        return f'nfs:{self.file}'
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A local file, for example on a mounted share."""
+
+    path: str
+
+    def describe(self) -> str:
+        """Name the volume without its directory, for what a user sees."""
+        return f'file:{self.path.rsplit("/", 1)[-1]}'
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSource:
+    """A block device of the host."""
+
+    path: str
+
+    def describe(self) -> str:
+        """Name the volume without its directory, for what a user sees."""
+        return f'block:{self.path.rsplit("/", 1)[-1]}'
+
+
+@dataclass(frozen=True, slots=True)
+class OtherSource:
+    """A source that we can swap away from and compare, but not build.
+
+    ``fingerprint`` is the canonical ``<source>`` element without volatile parts (index,
+    seclabel, reservations); two equal fingerprints are the same volume.
+    """
+
+    kind: str
+    fingerprint: str = field(repr=False)
+
+    def describe(self) -> str:
+        """Name its kind."""
+        return f'{self.kind}:?'
+
+
+NetworkSource: TypeAlias = RbdSource | IscsiSource | NfsSource
+Source: TypeAlias = NetworkSource | FileSource | BlockSource | OtherSource
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """``<driver>`` of a disk; ``None`` leaves the hypervisor's default."""
+
+    format: Format = 'raw'
+    cache: Literal['none', 'writeback', 'writethrough', 'directsync', 'unsafe'] | None = None
+    io: Literal['threads', 'native', 'io_uring'] | None = None
+    discard: Literal['unmap', 'ignore'] | None = None
+    detect_zeroes: Literal['off', 'on', 'unmap'] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IoTune:
+    """``<iotune>``: bytes/s and operations/s; 0 means unlimited.
+
+    The names are both libvirt's elements and Cinder's front-end QoS keys.
+    """
+
+    total_bytes_sec: int = 0
+    read_bytes_sec: int = 0
+    write_bytes_sec: int = 0
+    total_iops_sec: int = 0
+    read_iops_sec: int = 0
+    write_iops_sec: int = 0
+    total_bytes_sec_max: int = 0
+    read_bytes_sec_max: int = 0
+    write_bytes_sec_max: int = 0
+    total_iops_sec_max: int = 0
+    read_iops_sec_max: int = 0
+    write_iops_sec_max: int = 0
+    size_iops_sec: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """One disk of a guest.
+
+    ``secrets`` are the secrets that must exist in libvirt before the disk can be opened;
+    they are not part of the XML, nor of comparisons. ``volume_id`` is Cinder's, if known.
+    ``notes`` are one-line remarks for the operator (an option ignored, a portal chosen).
+    """
+
+    source: Source
+    target_dev: str = 'vda'
+    bus: str | None = 'virtio'
+    driver: Driver = Driver()
+    serial: str | None = None
+    readonly: bool = False
+    shareable: bool = False
+    logical_block_size: Bytes | None = None
+    physical_block_size: Bytes | None = None
+    iotune: IoTune | None = None
+    secrets: tuple[SecretSpec, ...] = field(default=(), compare=False, repr=False)
+    volume_id: str | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    def to_xml(self) -> str:
+        """Return libvirt's ``<disk>`` element; secrets appear only as references.
+
+        :raise InvalidDisk: when a value can't be written as XML, or the source is one
+            that we can only compare.
+        """
+        # model is below xml; the import is late so that the value can offer the verb.
+        from blockmirror_driver.xml import disk as xml_disk
+
+        return xml_disk.build(self)
+
+    def with_source(self, source: Source) -> Disk:
+        """Return the disk with another source."""
+        return replace(self, source=source)
+
+    def with_secret(self, spec: SecretSpec, ref: SecretRef) -> Disk:
+        """Return the disk citing ``ref`` wherever it cited ``spec``'s placeholder."""
+        auth = getattr(self.source, 'auth', None)
+        if auth is None or auth.secret.usage != spec.usage:
+            return self
+        assert isinstance(self.source, RbdSource | IscsiSource)
+        return replace(self, source=replace(self.source, auth=replace(auth, secret=ref)))
