@@ -1,0 +1,64 @@
+# Everything that a developer, CI or a curious operator runs. `make help` lists it.
+#
+# The targets install what they need by themselves: Debian packages from bindep.txt
+# (as root, only when one is missing) and a virtualenv in .venv.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+SHELL := /bin/bash
+
+.DEFAULT_GOAL := help
+.PHONY: help deps venv demo test unit functional lint format docs man genconfig lab-up lab-down clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+deps: ## install the Debian packages of bindep.txt that are missing
+	@tools/install-deps.sh
+
+venv: deps ## create .venv with the package and its tools, or bring it up to date
+	@tools/make-venv.sh
+
+demo: venv ## boot a guest and move its disk nfs -> rbd -> iscsi -> nfs while it writes
+	@$(PY) -m tests.demo
+
+test: venv ## unit and functional tests; the last line counts them
+	@$(PY) -m tests.run
+
+unit: venv ## unit tests only
+	@$(PY) -m tests.run unit
+
+functional: venv ## functional tests only, in a lab of their own
+	@$(PY) -m tests.run functional
+
+lint: venv ## ruff, mypy, import-linter and the project's own checks
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/flake8
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
+
+format: venv ## let ruff format and mend what it can
+	$(VENV)/bin/ruff format
+	$(VENV)/bin/ruff check --fix
+
+docs: venv ## the documentation as HTML, in doc/build/html
+	$(VENV)/bin/sphinx-build -W --keep-going -q -b html doc/source doc/build/html
+
+man: venv ## the manual page, in doc/build/man
+	$(VENV)/bin/sphinx-build -W --keep-going -q -b man doc/source doc/build/man
+
+genconfig: venv ## write etc/blockmirror/blockmirror.conf.sample again
+	$(VENV)/bin/oslo-config-generator --config-file etc/blockmirror/config-generator.conf
+
+lab-up: venv ## start the lab (libvirt, Ceph, iSCSI, NFS) and leave it running
+	@$(PY) -m tests.lab up
+
+lab-down: venv ## stop the lab
+	@$(PY) -m tests.lab down
+
+clean: ## remove what was built; the lab must be down
+	@if [ -x $(PY) ]; then $(PY) -m tests.lab down || true; fi
+	rm -rf build dist doc/build .lab .mypy_cache .ruff_cache .pytest_cache \
+	    .import_linter_cache .hypothesis .coverage $(VENV) *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
