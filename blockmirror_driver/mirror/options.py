@@ -1,0 +1,118 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What may be said about one copy: how to copy, how fast, and how long to wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias, get_args
+
+from oslo_config import cfg
+
+from blockmirror_driver import conf as bm_conf
+from blockmirror_driver import exception
+from blockmirror_driver.model import Bytes, BytesPerSecond, Seconds
+
+#: ``auto`` is ``blockcopy``; ``rebase`` is the older call, see ``mirror.methods.rebase``.
+Method: TypeAlias = Literal['auto', 'blockcopy', 'rebase']
+
+#: QEMU's mirror takes a granularity of 512 bytes to 64 MiB (qapi/block-core.json).
+GRANULARITY_MIN, GRANULARITY_MAX = 512, 64 * 1024 * 1024
+#: libvirt's typed parameters are unsigned long long, QEMU's are signed (libvirt.h).
+LARGEST = (1 << 63) - 1
+_TIMES = (
+    'copy_timeout',
+    'pivot_timeout',
+    'abort_timeout',
+    'stall_after',
+    'stall_timeout',
+    'poll_interval',
+    'probe_timeout',
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOptions:
+    """The options of one copy; the defaults are those of ``blockmirror_driver.conf``.
+
+    ``bandwidth`` is in bytes/s, ``granularity`` and ``buf_size`` in bytes (0 leaves each
+    to the hypervisor); all times are in seconds. ``reuse_external`` and
+    ``transient_job`` are false only when the caller wants exactly what ``virsh
+    blockcopy`` does without its flags: libvirt then creates a local destination, or
+    refuses a persistent domain.
+
+    :raise UsageError: when a value is out of range.
+    """
+
+    method: Method = 'auto'
+    bandwidth: BytesPerSecond = BytesPerSecond(0)
+    granularity: Bytes = Bytes(0)
+    buf_size: Bytes = Bytes(0)
+    shallow: bool = False
+    synchronous_writes: bool = False
+    reuse_external: bool = True
+    transient_job: bool = True
+    copy_timeout: Seconds = Seconds(86400.0)
+    pivot_timeout: Seconds = Seconds(60.0)
+    abort_timeout: Seconds = Seconds(60.0)
+    stall_after: Seconds = Seconds(30.0)
+    stall_timeout: Seconds = Seconds(600.0)
+    poll_interval: Seconds = Seconds(5.0)
+    probe_timeout: Seconds = Seconds(15.0)
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise exception.UsageError(f'no such way to copy: {self.method}')
+        for name in ('bandwidth', 'granularity', 'buf_size'):
+            value = getattr(self, name)
+            if not 0 <= value <= LARGEST:
+                raise exception.UsageError(f'{name} is out of range: {value}')
+        check_granularity(self.granularity)
+        for name in _TIMES:
+            value = getattr(self, name)
+            # NaN compares false with everything, so the test is written positively.
+            if not 0 < value < float('inf'):
+                raise exception.UsageError(f'{name} must be more than 0 seconds: {value}')
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts | None = None, **overrides: Any) -> CopyOptions:
+        """Take the defaults from ``conf`` (group ``[blockmirror]``), then ``overrides``.
+
+        An override of ``None`` counts as not given.
+
+        :param conf: the configuration; the process's own when ``None``.
+        :raise UsageError: when an override is unknown, or a value is out of range.
+        """
+        group = (conf if conf is not None else bm_conf.CONF)[bm_conf.GROUP]
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(overrides) - known)
+        if unknown:
+            raise exception.UsageError(f'no such option of a copy: {", ".join(unknown)}')
+        values: dict[str, Any] = {name: getattr(group, name) for name in known if name in group}
+        values.update({name: value for name, value in overrides.items() if value is not None})
+        return cls(**values)
+
+
+def check_granularity(value: int) -> None:
+    """Check that the hypervisor will take this granularity (bytes; 0 is its default).
+
+    :raise UsageError: when it is neither 0 nor a power of two in QEMU's range.
+    """
+    if value == 0:
+        return
+    if not GRANULARITY_MIN <= value <= GRANULARITY_MAX or value & (value - 1):
+        raise exception.UsageError(
+            f'granularity must be a power of two from {GRANULARITY_MIN} to '
+            f'{GRANULARITY_MAX} bytes: {value}'
+        )
