@@ -31,9 +31,15 @@ while read -r package selectors; do
     [[ $status == 'install ok installed' ]] || missing+=("$package")
 done < <(sed 's/#.*//' bindep.txt)
 
-[ ${#missing[@]} -eq 0 ] && exit 0
+# The lab unpacks this package as its guest's kernel; it is downloaded, never installed. An
+# image without package lists does not know it.
+known=$(apt-cache show linux-image-cloud-amd64 2> /dev/null || true)
+
+if [ ${#missing[@]} -eq 0 ] && [ -n "$known" ]; then
+    exit 0
+fi
 if [ "$(id -u)" -ne 0 ]; then
-    echo "install-deps: missing: ${missing[*]}" >&2
+    echo "install-deps: missing: ${missing[*]:-package lists}" >&2
     echo 'install-deps: run make deps as root' >&2
     exit 1
 fi
@@ -47,7 +53,7 @@ if [ ! -e $policy ]; then
     chmod 755 $policy
 fi
 
-echo "install-deps: installing ${missing[*]}"
+echo "install-deps: installing ${missing[*]:-nothing, only refreshing the lists}"
 export DEBIAN_FRONTEND=noninteractive
 apt=(apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
 log=$(mktemp)

@@ -52,6 +52,12 @@ if ! .venv/bin/python -c "$min" 2> /dev/null ||
     [[ $(head -n 1 .venv/bin/pip) != "#!$(pwd -P)/.venv/bin/python"* ]]; then
     "$python" -m venv --clear .venv
 fi
-.venv/bin/python -m pip install -q --disable-pip-version-check \
-    -e '.[cli,test,lint,docs]' < /dev/null
+log=$(mktemp)
+if ! .venv/bin/python -m pip install --disable-pip-version-check --retries 5 \
+    -e '.[cli,test,lint,docs]' > "$log" 2>&1 < /dev/null; then
+    tail -n 40 "$log" >&2
+    echo "make-venv: pip failed, the whole log is $log" >&2
+    exit 1
+fi
+rm -f "$log"
 echo "$want" > $stamp
