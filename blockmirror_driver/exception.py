@@ -120,6 +120,8 @@ class BlockmirrorError(Exception):
     default_hint: ClassVar[str] = ''
 
     def __init__(self, message: object, *, hint: str | None = None) -> None:
+        #: The journaled swap that ended with this error; set where a swap is run.
+        self.swap_id: str | None = None
         self.message = one_line(message)
         self.hint = one_line(hint if hint is not None else self.default_hint)
         super().__init__(self.message)

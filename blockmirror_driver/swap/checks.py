@@ -1,0 +1,354 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The checks of a plan, one small function each.
+
+Each returns a :class:`Check`: what was looked at, whether it passed (``None``: could not be
+told), the reason and the fix. The order is the order of cost: what needs no storage server
+comes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from blockmirror_driver import exception
+from blockmirror_driver.model import Bytes, Disk, FileSource, BlockSource, NetworkSource
+from blockmirror_driver.swap.request import SwapRequest
+from blockmirror_driver.virt.connection import Hypervisor
+from blockmirror_driver.virt.domain import Domain
+from blockmirror_driver.xml import domain as xml_domain
+from blockmirror_driver.xml.disk import same_volume
+from blockmirror_driver.xml.domain import DomainDisk
+
+#: SYNCHRONOUS_WRITES came with it; Nova 34 asks for it as well.
+MIN_LIBVIRT = 8_000_000
+#: CVE-2021-4145: an older QEMU can be crashed through the mirror job.
+MIN_QEMU = 6_002_000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition. ``error`` is the typed error to raise for it, if it has one."""
+
+    id: str
+    passed: bool | None
+    detail: str
+    fix: str = ''
+    error: exception.BlockmirrorError | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass
+class Subject:
+    """What the checks are about; filled in as they learn of it."""
+
+    hypervisor: Hypervisor
+    request: SwapRequest
+    domain: Domain | None = None
+    live: DomainDisk | None = None
+    stored: DomainDisk | None = None
+    persistent: bool = False
+    size: Bytes = Bytes(0)
+    source_xml: str = ''
+
+    @property
+    def name(self) -> str:
+        """The domain's name, empty before it was found."""
+        return self.domain.name if self.domain else ''
+
+    @property
+    def uuid(self) -> str:
+        """The domain's UUID, empty before it was found."""
+        return self.domain.uuid if self.domain else ''
+
+    @property
+    def stored_is_stale(self) -> bool:
+        """Whether a stored XML exists that names another volume than the live one."""
+        if self.live is None or not self.persistent:
+            return False
+        return self.stored is None or not same_volume(
+            self.stored.disk.source, self.live.disk.source
+        )
+
+
+def passed(check: str, detail: str) -> Check:
+    """A check that passed."""
+    return Check(check, True, detail)
+
+
+def unknown(check: str, detail: str) -> Check:
+    """A check that could not be made; it does not refuse."""
+    return Check(check, None, detail)
+
+
+def failed(
+    check: str,
+    error: exception.BlockmirrorError | str,
+    fix: str = '',
+) -> Check:
+    """A check that failed, with its typed error or a reason and a fix."""
+    if isinstance(error, exception.BlockmirrorError):
+        return Check(check, False, error.message, error.hint, error)
+    return Check(check, False, error, fix)
+
+
+def of_guest(subject: Subject) -> list[Check]:
+    """Find the guest and its disk; ``subject`` holds both afterwards, if they are there."""
+    request = subject.request
+    found = [versions(subject.hypervisor)]
+    try:
+        domain = subject.hypervisor.domain(request.domain)
+        subject.domain = domain
+        if not domain.is_active():
+            raise exception.DomainNotFound(
+                f'domain {request.domain} is not running', hint='start it; only a live disk moves'
+            )
+        found.append(passed('domain-running', f'{domain.name} runs'))
+        live_xml = domain.xml()
+        subject.live = xml_domain.find(live_xml, request.dev)
+        subject.source_xml = xml_domain.disk_xml(live_xml, request.dev)
+        subject.persistent = domain.is_persistent()
+        subject.stored = _stored(subject, domain)
+        subject.size = domain.capacity(request.dev)
+    except (exception.DomainNotFound, exception.DiskNotFound) as error:
+        check = 'disk-present' if isinstance(error, exception.DiskNotFound) else 'domain-running'
+        return [*found, failed(check, error)]
+    source = subject.live.disk.source.describe()
+    return [*found, passed('disk-present', f'{request.dev} is {source}, {subject.size} bytes')]
+
+
+def _stored(subject: Subject, domain: Domain) -> DomainDisk | None:
+    if not subject.persistent:
+        return None
+    try:
+        return domain.stored_disk(subject.request.dev)
+    except exception.DiskNotFound:
+        return None
+
+
+def versions(hypervisor: Hypervisor) -> Check:
+    """Check that libvirt and QEMU are new enough."""
+    have_both = hypervisor.versions()
+    for what, have, want in (
+        ('libvirt', have_both.libvirt, MIN_LIBVIRT),
+        ('QEMU', have_both.qemu, MIN_QEMU),
+    ):
+        if have < want:
+            return failed('versions', f'{what} is {_dotted(have)}', f'needs {_dotted(want)}')
+    return passed(
+        'versions', f'libvirt {_dotted(have_both.libvirt)}, QEMU {_dotted(have_both.qemu)}'
+    )
+
+
+def _dotted(version: int) -> str:
+    return f'{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}'
+
+
+def of_request(subject: Subject) -> list[Check]:
+    """Check the request against the guest. ``subject.live`` is set."""
+    assert subject.live is not None
+    assert subject.domain is not None
+    return [
+        _no_job(subject.domain, subject.live, subject.request.dev),
+        _one_writer(subject.live.disk, subject.request.destination),
+        _encryption(subject.live),
+        _access(subject.live.disk, subject.request.destination),
+        _stored_agrees(subject),
+        _not_in_use(subject),
+        _method(subject),
+        _shallow(subject),
+        _block_module(subject),
+        _secrets(subject),
+        _inherits(subject.live.disk, subject.request.destination),
+    ]
+
+
+def _no_job(domain: Domain, live: DomainDisk, dev: str) -> Check:
+    if live.mirror is not None or domain.job(dev) is not None:
+        return failed('no-block-job', exception.DiskBusy(f'a block job is already on {dev}'))
+    return passed('no-block-job', f'no block job is on {dev}')
+
+
+def _one_writer(source: Disk, destination: Disk) -> Check:
+    for what, disk in (('source', source), ('destination', destination)):
+        if disk.shareable:
+            # libvirt itself does not refuse it.
+            return failed(
+                'one-writer', exception.SharedVolume(f'the {what} may have several writers')
+            )
+    return passed('one-writer', 'neither side is shared')
+
+
+def _encryption(live: DomainDisk) -> Check:
+    if live.encrypted:
+        return failed('encryption', exception.EncryptedVolume("the guest's disk is encrypted"))
+    return passed('encryption', 'neither side is encrypted')
+
+
+def _access(source: Disk, destination: Disk) -> Check:
+    if destination.readonly and not source.readonly:
+        return failed('access', 'the destination is read-only', 'attach it with access_mode rw')
+    return passed('access', 'the destination may be written')
+
+
+def _stored_agrees(subject: Subject) -> Check:
+    if not subject.persistent:
+        return passed('stored-xml', 'the domain is transient: there is none')
+    if subject.stored_is_stale:
+        return unknown(
+            'stored-xml', 'it names another volume; it is brought in line before the copy'
+        )
+    return passed('stored-xml', 'it names the same volume as the live XML')
+
+
+def _not_in_use(subject: Subject) -> Check:
+    wanted = subject.request.destination.source
+    for domain in subject.hypervisor.domains():
+        try:
+            used = xml_domain.disks(domain.xml())
+        except exception.DomainNotFound:
+            continue
+        for disk in used:
+            mirrored = disk.mirror.source if disk.mirror else None
+            if same_volume(disk.disk.source, wanted) or (
+                mirrored is not None and same_volume(mirrored, wanted)
+            ):
+                return failed(
+                    'destination-free',
+                    f'the destination is already {disk.disk.target_dev} of {domain.name}',
+                    'choose another volume',
+                )
+    return passed('destination-free', 'no guest of this host has it')
+
+
+def _method(subject: Subject) -> Check:
+    options = subject.request.options
+    local = isinstance(subject.request.destination.source, FileSource | BlockSource)
+    if options.method == 'rebase':
+        if not local:
+            return failed(
+                'copy-method', 'blockRebase takes local paths only', 'use --method blockcopy'
+            )
+        if subject.persistent:
+            return failed(
+                'copy-method', 'blockRebase works on transient domains only', 'use blockcopy'
+            )
+    elif subject.persistent and not options.transient_job:
+        return failed(
+            'copy-method',
+            'libvirt copies a persistent domain as a transient job only',
+            'add --transient-job',
+        )
+    if not options.reuse_external and not isinstance(
+        subject.request.destination.source, FileSource
+    ):
+        return failed('copy-method', 'libvirt creates local files only', 'add --reuse-external')
+    return passed('copy-method', options.method)
+
+
+def _shallow(subject: Subject) -> Check:
+    assert subject.live is not None
+    if not subject.request.options.shallow:
+        note = 'a backing chain is flattened' if subject.live.has_backing else 'a full copy'
+        return passed('chain', note)
+    if subject.request.destination.driver.format != 'qcow2':
+        # libvirt accepts it, pivots, and the backing data is lost.
+        return failed(
+            'chain',
+            'a shallow copy to a raw volume loses the backing data',
+            'leave out --shallow, or copy to qcow2',
+        )
+    return passed('chain', 'the top layer only')
+
+
+def _block_module(subject: Subject) -> Check:
+    source = subject.request.destination.source
+    if not isinstance(source, NetworkSource):
+        return passed('block-module', 'a local volume needs none')
+    return block_module(subject.hypervisor, source.describe().partition(':')[0])
+
+
+def block_module(hypervisor: Hypervisor, protocol: str) -> Check:
+    """Check that QEMU can open a protocol."""
+    have = hypervisor.capabilities_has_block_driver(protocol)
+    if have is None:
+        return unknown('block-module', f"can't tell whether QEMU has its {protocol} driver")
+    if not have:
+        return failed(
+            'block-module',
+            f'QEMU has no {protocol} driver here',
+            'install it (Debian: qemu-block-extra)',
+        )
+    return passed('block-module', f'QEMU has its {protocol} driver')
+
+
+def _secrets(subject: Subject) -> Check:
+    destination = subject.request.destination
+    auth = getattr(destination.source, 'auth', None)
+    if auth is None:
+        return passed('secrets', 'none is needed')
+    if any(spec.usage == auth.secret.usage for spec in destination.secrets):
+        return passed('secrets', 'the connection_info carries it')
+    if subject.hypervisor.secrets.exists(auth.secret):
+        return passed('secrets', 'libvirt has it')
+    which = auth.secret.uuid or auth.secret.usage
+    return failed('secrets', exception.SecretUnavailable(f'libvirt has no secret {which}'))
+
+
+def _inherits(source: Disk, destination: Disk) -> Check:
+    """libvirt keeps these from the disk the guest has; none can change on a live disk."""
+    names = ('cache', 'io', 'discard', 'detect_zeroes')
+    kept = [
+        f'{name}={getattr(source.driver, name)}'
+        for name in names
+        if getattr(destination.driver, name) not in (None, getattr(source.driver, name))
+    ]
+    if destination.serial not in (None, source.serial):
+        kept.append('serial')
+    if not kept:
+        return passed('inherits', 'the destination asks for nothing else than the source has')
+    return unknown('inherits', f'stays as on the source until the next attach: {", ".join(kept)}')
+
+
+def created_by_libvirt() -> Check:
+    """Without REUSE_EXT there is nothing to open yet."""
+    return unknown('destination-opens', 'libvirt creates the file')
+
+
+def of_destination(subject: Subject, disk: Disk) -> list[Check]:
+    """Open the destination in a throwaway domain and compare sizes.
+
+    :param disk: the destination, citing secrets that exist.
+    """
+    try:
+        probe = subject.hypervisor.probe(
+            disk, like=subject.domain, timeout=subject.request.options.probe_timeout
+        )
+    except exception.DestinationUnusable as error:
+        return [failed('destination-opens', error)]
+    opened = passed('destination-opens', f'opened in {probe.elapsed:.1f} s')
+    return [opened, _size(subject.size, probe.capacity)]
+
+
+def _size(source: Bytes, destination: Bytes) -> Check:
+    missing = source - destination
+    if missing > 0:
+        return failed(
+            'size', f'the destination is {missing} bytes too small', f'make it {source} bytes'
+        )
+    if missing < 0:
+        # QEMU's mirror wants the same size to the byte.
+        return failed(
+            'size', f'the destination is {-missing} bytes too large', f'make it {source} bytes'
+        )
+    return passed('size', f'both are {source} bytes')

@@ -1,0 +1,132 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What a swap leaves behind, and taking it away: secrets, and our mark on the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from oslo_log import log as logging
+
+from blockmirror_driver import exception
+from blockmirror_driver.model import Disk
+from blockmirror_driver.swap.journal import Journal
+from blockmirror_driver.virt.connection import Hypervisor
+from blockmirror_driver.virt.domain import Domain
+from blockmirror_driver.virt.secrets import SecretLifetime
+from blockmirror_driver.xml import disk as xml_disk
+from blockmirror_driver.xml import domain as xml_domain
+from blockmirror_driver.xml import metadata
+
+if TYPE_CHECKING:
+    from blockmirror_driver.swap.runner import Swap
+
+LOG = logging.getLogger(__name__)
+
+
+def mark(hypervisor: Hypervisor, swap: Swap, intent: str) -> None:
+    """Write the swap into the domain's metadata, so that a lost journal can be rebuilt.
+
+    A mark that can't be written does not stop a swap: the journal is the first record.
+    """
+    ours = metadata.SwapMark(
+        swap.id,
+        swap.dev,
+        _disk_xml(swap.source),
+        xml_disk.build(swap.destination),
+        intent,
+    )
+    try:
+        domain = hypervisor.domain(swap.domain_uuid)
+        others = [m for m in _marks(domain) if m.swap_id != swap.id]
+        domain.set_mark(metadata.build([*others, ours]))
+    except exception.BlockmirrorError as error:
+        LOG.warning('Swap %s: the domain could not be marked: %s', swap.id, error)
+
+
+def unmark(hypervisor: Hypervisor, swap_id: str, domain_uuid: str) -> None:
+    """Take our mark off the domain; a domain that is gone has none.
+
+    :raise HypervisorUnavailable: when libvirt does not answer.
+    """
+    try:
+        domain = hypervisor.domain(domain_uuid)
+    except exception.DomainNotFound:
+        return
+    marks = _marks(domain)
+    others = [m for m in marks if m.swap_id != swap_id]
+    if len(others) != len(marks):
+        domain.set_mark(metadata.build(others) if others else None)
+
+
+def _marks(domain: Domain) -> list[metadata.SwapMark]:
+    text = domain.mark()
+    return list(metadata.parse(text)) if text else []
+
+
+def _disk_xml(disk: Disk) -> str:
+    """Return the source's XML, or nothing for a kind that we only compare."""
+    try:
+        return xml_disk.build(disk)
+    except exception.InvalidDisk:
+        return ''
+
+
+def release(hypervisor: Hypervisor, swap: Swap) -> list[str]:
+    """Let go of a destination that the guest is not on; return what is left over."""
+    return _attempt(
+        lambda: hypervisor.secrets.discard(swap.id, SecretLifetime.JOB),
+        lambda: hypervisor.secrets.discard(swap.id, SecretLifetime.DISK),
+        lambda: unmark(hypervisor, swap.id, swap.domain_uuid),
+    )
+
+
+def complete(hypervisor: Hypervisor, journal: Journal, swap: Swap) -> list[str]:
+    """Let go of the source after a verified pivot; return what is left over."""
+    return _attempt(
+        lambda: hypervisor.secrets.discard(swap.id, SecretLifetime.JOB),
+        lambda: unmark(hypervisor, swap.id, swap.domain_uuid),
+        lambda: sweep(hypervisor, journal),
+    )
+
+
+def sweep(hypervisor: Hypervisor, journal: Journal) -> None:
+    """Remove secrets of ours that no swap under way and no XML of any domain needs."""
+    alive = [record.id for record in journal.records(active_only=True)]
+    hypervisor.secrets.sweep(alive, cited(hypervisor))
+
+
+def cited(hypervisor: Hypervisor) -> set[str]:
+    """Return what the live and stored XML of all domains cite, as uuid or usage."""
+    found: set[str] = set()
+    for domain in hypervisor.domains():
+        try:
+            found |= xml_domain.cited_secrets(domain.xml())
+            if domain.is_persistent():
+                found |= xml_domain.cited_secrets(domain.xml(inactive=True))
+        except exception.DomainNotFound:
+            continue
+    return found
+
+
+def _attempt(*steps: Callable[[], object]) -> list[str]:
+    """Do every step, whatever the others do; return what failed, one line each."""
+    problems = []
+    for step in steps:
+        try:
+            step()
+        except exception.BlockmirrorError as error:
+            problems.append(error.message)
+    return problems

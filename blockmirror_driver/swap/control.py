@@ -1,0 +1,68 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""How a running swap is told to stop, from its own process or from another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from blockmirror_driver.swap.journal import Journal, Request
+
+
+class Control:
+    """The wishes of this process's user.
+
+    The two methods that set a wish may be called from any thread and from a signal handler:
+    they set a flag and put one item on a queue.
+    """
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self.left = False
+        self._wake: Callable[[], None] = lambda: None
+
+    def cancel(self) -> None:
+        """Ask for the way back: end the copy, keep the guest on the source."""
+        self.cancelled = True
+        self._wake()
+
+    def leave(self) -> None:
+        """Ask to return and to leave the block job running."""
+        self.left = True
+        self._wake()
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        """Say whom to wake; what was wished before is seen at the next look."""
+        self._wake = wake
+
+
+class Inbox:
+    """Requests of other processes, and the wishes of this one, as one question."""
+
+    def __init__(self, journal: Journal, swap_id: str, control: Control) -> None:
+        self._journal = journal
+        self._swap_id = swap_id
+        self.control = control
+
+    def pending(self) -> bool:
+        """Tell whether anything waits to be taken up. Cheap."""
+        return (
+            self.control.cancelled
+            or self.control.left
+            or self._journal.has_requests(self._swap_id)
+        )
+
+    def take(self) -> tuple[Request, ...]:
+        """Take up what other processes asked."""
+        return self._journal.take_requests(self._swap_id)

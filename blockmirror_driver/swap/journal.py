@@ -1,0 +1,384 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The journal: what each swap intends, written before it is done.
+
+One sqlite3 file (WAL, ``synchronous=FULL``) of mode 0600 in a directory of mode 0700. It is
+the meeting place of the processes of one host: the owner of a swap writes its state, others
+leave requests for it. It never holds a secret: the XML in it cites secrets by reference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from blockmirror_driver import exception
+from blockmirror_driver.mirror.progress import Progress
+from blockmirror_driver.swap import rows
+from blockmirror_driver.swap.owner import Owner
+from blockmirror_driver.swap.record import SwapRecord
+from blockmirror_driver.swap.request import RequestKind
+from blockmirror_driver.swap.states import SwapState, may_follow
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a swap's history; ``at`` is seconds since the epoch."""
+
+    at: float
+    state: SwapState
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asks of a swap's owner.
+
+    ``argument`` is bytes/s for SPEED, 0 or 1 for HOLD.
+    """
+
+    number: int
+    kind: RequestKind
+    argument: int
+
+
+class Journal:
+    """The journal of one host.
+
+    Any thread may call any method; each thread has a connection of its own. A method that
+    raises has changed nothing.
+
+    :param path: the file; it and its directory are created by the first write.
+    :raise JournalUnusable: from every method, when sqlite or the file system refuses.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._local = threading.local()
+
+    def exists(self) -> bool:
+        """Tell whether anything was ever written."""
+        return self.path.exists()
+
+    def check(self) -> None:
+        """Open the journal and prove that it can be written."""
+        with self._write():
+            pass
+
+    def create(self, record: SwapRecord) -> None:
+        """Insert a new swap.
+
+        :raise DiskBusy: when a swap of the same disk has not ended.
+        """
+        values = rows.row_of(record)
+        marks = ', '.join('?' * len(values))
+        try:
+            with self._write() as db:
+                db.execute(f'INSERT INTO swap ({rows.COLUMNS}) VALUES ({marks})', values)  # noqa: S608
+                _add_step(db, record.id, record.state, record.detail)
+        except exception.JournalUnusable as error:
+            if isinstance(error.__cause__, sqlite3.IntegrityError):
+                raise exception.DiskBusy(
+                    f'another swap of {record.dev} of {record.domain_name} has not ended',
+                    hint='blockmirror list shows it; blockmirror recover takes it up',
+                ) from error
+            raise
+
+    def advance(
+        self,
+        swap_id: str,
+        state: SwapState,
+        detail: str = '',
+        *,
+        pivot_requested: bool | None = None,
+        exit_code: int | None = None,
+        destination_xml: str | None = None,
+    ) -> None:
+        """Write the next state, before its step is taken.
+
+        :raise WrongState: when the table of transitions does not allow it; this is a defect
+            of ours or a second owner, never a user's mistake.
+        """
+        with self._write() as db:
+            old = _state_of(db, swap_id)
+            if not may_follow(old, state):
+                raise exception.WrongState(
+                    f'swap {swap_id} is {old.value}, not to be {state.value}'
+                )
+            db.execute(
+                'UPDATE swap SET state = ?, detail = ?, updated_at = ?,'
+                ' pivot_requested = coalesce(?, pivot_requested),'
+                ' exit_code = coalesce(?, exit_code),'
+                ' destination_xml = coalesce(?, destination_xml) WHERE id = ?',
+                (
+                    state.value,
+                    detail,
+                    time.time(),
+                    pivot_requested,
+                    exit_code,
+                    destination_xml,
+                    swap_id,
+                ),
+            )
+            _add_step(db, swap_id, state, detail)
+
+    def note(self, swap_id: str, detail: str, *, exit_code: int | None = None) -> None:
+        """Add a line to the history without a change of state."""
+        with self._write() as db:
+            state = _state_of(db, swap_id)
+            db.execute(
+                'UPDATE swap SET detail = ?, updated_at = ?, exit_code = coalesce(?, exit_code)'
+                ' WHERE id = ?',
+                (detail, time.time(), exit_code, swap_id),
+            )
+            _add_step(db, swap_id, state, detail)
+
+    def progress(self, swap_id: str, progress: Progress) -> None:
+        """Write the latest progress. It keeps no history."""
+        eta = None if progress.eta is None else float(progress.eta)
+        with self._write() as db:
+            db.execute(
+                'UPDATE swap SET cur = ?, end = ?, rate = ?, dirty_rate = ?, eta = ?,'
+                ' updated_at = ? WHERE id = ?',
+                (
+                    progress.cur,
+                    progress.end,
+                    int(progress.rate),
+                    int(progress.dirty_rate),
+                    eta,
+                    time.time(),
+                    swap_id,
+                ),
+            )
+
+    def set_bandwidth(self, swap_id: str, bandwidth: int) -> None:
+        """Record the speed in force, bytes/s; 0 means unlimited."""
+        self._update(swap_id, 'bandwidth', bandwidth)
+
+    def set_hold(self, swap_id: str, hold: bool) -> None:
+        """Record whether the swap waits in READY."""
+        self._update(swap_id, 'hold', int(hold))
+
+    def release(self, swap_id: str) -> None:
+        """Give up ownership: the job goes on and anybody may adopt the swap."""
+        self._update(swap_id, 'owner', None)
+
+    def adopt(self, swap_id: str) -> bool:
+        """Become the owner of a swap whose owner is dead or gave it up.
+
+        Exactly one of several processes that try gets ``True``.
+        """
+        with self._write() as db:
+            row = db.execute('SELECT owner FROM swap WHERE id = ?', (swap_id,)).fetchone()
+            if row is None:
+                raise exception.SwapNotFound(f'no swap {swap_id}')
+            owner = rows.owner_of(row[0])
+            if owner is not None and owner.is_alive and owner != Owner.current():
+                return False
+            db.execute(
+                'UPDATE swap SET owner = ? WHERE id = ?', (rows.owner_text(Owner.current()), swap_id)
+            )
+            return True
+
+    def records(self, *, active_only: bool = False) -> tuple[SwapRecord, ...]:
+        """Return all swaps, oldest first; an absent journal holds none."""
+        where = f' WHERE state NOT IN ({rows.ENDED_STATES})' if active_only else ''
+        if not self.exists():
+            return ()
+        with self._read() as db:
+            found = db.execute(
+                f'SELECT {rows.COLUMNS} FROM swap{where} ORDER BY created_at, id'  # noqa: S608
+            ).fetchall()
+        return tuple(rows.record_of(row) for row in found)
+
+    def record(self, swap_id: str) -> SwapRecord:
+        """Return one swap by its id, or by a beginning of it that only one has.
+
+        :raise SwapNotFound: when none or several begin like this.
+        """
+        found = [r for r in self.records() if r.id.startswith(swap_id)] if swap_id else []
+        exact = [r for r in found if r.id == swap_id]
+        if len(exact or found) != 1:
+            count = 'several swaps begin with' if found else 'no swap'
+            raise exception.SwapNotFound(f'{count} {swap_id[:64]!r}')
+        return (exact or found)[0]
+
+    def steps(self, swap_id: str) -> tuple[Step, ...]:
+        """Return the history of a swap, oldest first."""
+        with self._read() as db:
+            found = db.execute(
+                'SELECT at, state, detail FROM step WHERE swap_id = ? ORDER BY number', (swap_id,)
+            ).fetchall()
+        return tuple(Step(at, SwapState(state), detail) for at, state, detail in found)
+
+    def ask(self, swap_id: str, kind: RequestKind, argument: int = 0) -> int:
+        """Leave a request for the owner; return its number."""
+        with self._write() as db:
+            cursor = db.execute(
+                'INSERT INTO request (swap_id, kind, argument, at) VALUES (?, ?, ?, ?)',
+                (swap_id, kind.value, argument, time.time()),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def has_requests(self, swap_id: str) -> bool:
+        """Tell whether a request waits to be taken up. Cheap."""
+        with self._read() as db:
+            row = db.execute(
+                'SELECT 1 FROM request WHERE swap_id = ? AND taken_at IS NULL LIMIT 1', (swap_id,)
+            ).fetchone()
+        return row is not None
+
+    def take_requests(self, swap_id: str) -> tuple[Request, ...]:
+        """Take up what was asked, oldest first; each request is returned once."""
+        with self._write() as db:
+            found = db.execute(
+                'UPDATE request SET taken_at = ? WHERE swap_id = ? AND taken_at IS NULL'
+                ' RETURNING number, kind, argument',
+                (time.time(), swap_id),
+            ).fetchall()
+        return tuple(
+            Request(number, RequestKind(kind), argument) for number, kind, argument in sorted(found)
+        )
+
+    def was_taken(self, number: int) -> bool:
+        """Tell whether the owner took up a request."""
+        with self._read() as db:
+            row = db.execute('SELECT taken_at FROM request WHERE number = ?', (number,)).fetchone()
+        return row is not None and row[0] is not None
+
+    def prune(self, before: float) -> int:
+        """Forget swaps that ended before a time (seconds since the epoch); return how many."""
+        with self._write() as db:
+            return db.execute(
+                f'DELETE FROM swap WHERE state IN ({rows.ENDED_STATES}) AND updated_at < ?',  # noqa: S608
+                (before,),
+            ).rowcount
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make several calls one unit; who else writes waits. For the budget."""
+        with self._write():
+            yield
+
+    def close(self) -> None:
+        """Close the calling thread's connection."""
+        db: sqlite3.Connection | None = getattr(self._local, 'db', None)
+        if db is not None:
+            db.close()
+            self._local.db = None
+
+    def _update(self, swap_id: str, column: str, value: int | str | None) -> None:
+        with self._write() as db:
+            db.execute(
+                f'UPDATE swap SET {column} = ?, updated_at = ? WHERE id = ?',  # noqa: S608
+                (value, time.time(), swap_id),
+            )
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction; one within another joins it."""
+        with self._translated():
+            db = self._connection()
+            if db.in_transaction:
+                yield db
+                return
+            db.execute('BEGIN IMMEDIATE')
+            try:
+                yield db
+            except BaseException:
+                db.execute('ROLLBACK')
+                raise
+            db.execute('COMMIT')
+
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        with self._translated():
+            yield self._connection()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise exception.JournalUnusable(f'journal {self.path}: {error}') from error
+
+    def _connection(self) -> sqlite3.Connection:
+        db: sqlite3.Connection | None = getattr(self._local, 'db', None)
+        if db is None:
+            db = self._local.db = self._open()
+        return db
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = not self.path.exists()
+        if fresh:
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        _keep_ownership(self.path)
+        # Autocommit: transactions are begun by hand, so that they are IMMEDIATE.
+        db = sqlite3.connect(self.path, timeout=10, isolation_level=None)
+        db.execute('PRAGMA journal_mode=WAL')
+        db.execute('PRAGMA synchronous=FULL')
+        db.execute('PRAGMA foreign_keys=ON')
+        # sqlite gives -wal and -shm the mode of the main file, but not its owner.
+        _keep_ownership(Path(f'{self.path}-wal'), Path(f'{self.path}-shm'))
+        self._migrate(db)
+        return db
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        db.execute('BEGIN IMMEDIATE')
+        try:
+            version = db.execute('PRAGMA user_version').fetchone()[0]
+            if version > rows.SCHEMA_VERSION:
+                raise exception.JournalUnusable(
+                    f'journal {self.path} is of schema {version}, this release knows {rows.SCHEMA_VERSION}',
+                    hint='it was written by a newer release; upgrade this one',
+                )
+            if version == 0:
+                for statement in filter(str.strip, rows.SCHEMA.split(';')):
+                    db.execute(statement)
+                db.execute(f'PRAGMA user_version = {rows.SCHEMA_VERSION}')
+            db.execute('COMMIT')
+        except BaseException:
+            db.execute('ROLLBACK')
+            db.close()
+            raise
+
+
+def _keep_ownership(*paths: Path) -> None:
+    """Give files that root made to the owner of their directory (nova, in Nova)."""
+    if os.geteuid() != 0:
+        return
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            parent = path.parent.stat()
+            os.chown(path, parent.st_uid, parent.st_gid)
+
+
+def _add_step(db: sqlite3.Connection, swap_id: str, state: SwapState, detail: str) -> None:
+    db.execute(
+        'INSERT INTO step (swap_id, at, state, detail) VALUES (?, ?, ?, ?)',
+        (swap_id, time.time(), state.value, detail),
+    )
+
+
+def _state_of(db: sqlite3.Connection, swap_id: str) -> SwapState:
+    row = db.execute('SELECT state FROM swap WHERE id = ?', (swap_id,)).fetchone()
+    if row is None:
+        raise exception.SwapNotFound(f'no swap {swap_id}')
+    return SwapState(row[0])

@@ -1,0 +1,121 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The plan: every condition of a swap, checked before anything is changed."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from blockmirror_driver import exception
+from blockmirror_driver.model import Bytes, Disk, Seconds
+from blockmirror_driver.swap import checks
+from blockmirror_driver.swap.checks import Check, Subject
+from blockmirror_driver.swap.request import SwapRequest
+from blockmirror_driver.virt.connection import Hypervisor
+from blockmirror_driver.virt.secrets import SecretLifetime
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The checks in the order in which they were made, and what they learned.
+
+    ``probed_at`` is a point of the monotonic clock; together with the moment of the open it
+    gives the window in which a destination can still go silent unnoticed.
+    """
+
+    request: SwapRequest
+    checks: tuple[Check, ...]
+    domain_name: str = ''
+    domain_uuid: str = ''
+    persistent: bool = False
+    source: Disk | None = None
+    source_xml: str = field(default='', repr=False)
+    size: Bytes = Bytes(0)
+    stored_is_stale: bool = False
+    probed_at: Seconds | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether no check failed. A check that could not tell does not fail."""
+        return all(check.passed is not False for check in self.checks)
+
+    def raise_if_refused(self) -> None:
+        """Raise the failed check's own error if there is one failure, else PlanRefused.
+
+        :raise Refused: with the first failure's detail and fix.
+        """
+        failed = [check for check in self.checks if check.passed is False]
+        if not failed:
+            return
+        first = failed[0]
+        if first.error is not None:
+            raise first.error
+        raise exception.PlanRefused(
+            f'{first.id}: {first.detail}', failed=[check.id for check in failed], hint=first.fix
+        )
+
+
+class Planner:
+    """Makes a plan; what one check finds out, the next may use."""
+
+    def __init__(self, hypervisor: Hypervisor, extra: Callable[[Subject], list[Check]]) -> None:
+        self._hypervisor = hypervisor
+        self._extra = extra
+
+    def plan(self, request: SwapRequest) -> Plan:
+        """Check everything. Changes nothing on the guest.
+
+        A throwaway domain and private secrets exist while the destination is probed, and
+        are gone when this returns or raises.
+
+        :raise HypervisorUnavailable: when libvirt can't be reached at all.
+        """
+        subject = Subject(self._hypervisor, request)
+        found = checks.of_guest(subject)
+        if subject.live is not None:
+            found += checks.of_request(subject)
+            found += self._extra(subject)
+        probed_at = None
+        if subject.live is not None and all(check.passed is not False for check in found):
+            found += self._probe(subject)
+            probed_at = Seconds(time.monotonic())
+        return Plan(
+            request=request,
+            checks=tuple(found),
+            domain_name=subject.name,
+            domain_uuid=subject.uuid,
+            persistent=subject.persistent,
+            source=subject.live.disk if subject.live else None,
+            source_xml=subject.source_xml,
+            size=subject.size,
+            stored_is_stale=subject.stored_is_stale,
+            probed_at=probed_at,
+        )
+
+    def _probe(self, subject: Subject) -> list[Check]:
+        """Open the destination elsewhere, with secrets that live only that long."""
+        if not subject.request.options.reuse_external:
+            return [checks.created_by_libvirt()]
+        owner = f'plan-{uuid.uuid4()}'
+        secrets = self._hypervisor.secrets
+        try:
+            disk = secrets.prepare(subject.request.destination, owner, lifetime=SecretLifetime.JOB)
+            return checks.of_destination(subject, disk)
+        except exception.BlockmirrorError as error:
+            return [checks.failed('destination-opens', error)]
+        finally:
+            secrets.discard(owner, SecretLifetime.JOB)

@@ -1,0 +1,108 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A swap as the journal and the caller see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from blockmirror_driver.mirror.progress import Progress
+from blockmirror_driver.swap.owner import Owner
+from blockmirror_driver.swap.request import Ending
+from blockmirror_driver.swap.states import SwapState
+
+
+@dataclass(frozen=True, slots=True)
+class SwapRecord:
+    """One row of the journal.
+
+    ``source_xml`` and ``destination_xml`` are ``<disk>`` elements in which secrets are
+    references only; the ``*_desc`` name the volumes without addresses. Times are seconds
+    since the epoch, sizes are bytes, rates are bytes/s.
+    """
+
+    id: str
+    domain_name: str
+    domain_uuid: str
+    dev: str
+    state: SwapState
+    ending: Ending
+    source_xml: str = field(repr=False)
+    destination_xml: str = field(repr=False)
+    source_desc: str
+    destination_desc: str
+    size: int
+    serial: str | None
+    bandwidth: int
+    hold: bool
+    pivot_requested: bool
+    owner: Owner | None
+    created_at: float
+    updated_at: float
+    cur: int = 0
+    end: int = 0
+    rate: int = 0
+    dirty_rate: int = 0
+    eta: float | None = None
+    detail: str = ''
+    exit_code: int | None = None
+    options: str = field(default='{}', repr=False)
+
+    @property
+    def owner_alive(self) -> bool:
+        """Whether the owning process still runs; ``False`` when nobody owns the swap."""
+        return self.owner is not None and self.owner.is_alive
+
+
+@dataclass(frozen=True, slots=True)
+class SwapEvent:
+    """One thing that happened, for a progress bar, a log or ``--events jsonl``.
+
+    ``event`` is one of plan, start, state, progress, ready, end, error; ``time`` is seconds
+    since the epoch.
+    """
+
+    time: float
+    swap_id: str
+    event: str
+    state: SwapState
+    detail: str = ''
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a swap ended. ``seconds`` is from the start of the copy to its end."""
+
+    swap_id: str
+    state: SwapState
+    domain: str
+    dev: str
+    source: str
+    destination: str
+    bytes_moved: int
+    seconds: float
+    exit_code: int
+    pivot_seconds: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverResult:
+    """What recovery made of one swap."""
+
+    swap_id: str
+    state: SwapState
+    exit_code: int
+    message: str

@@ -1,0 +1,61 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What a caller asks for."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from blockmirror_driver.mirror.options import CopyOptions
+from blockmirror_driver.model import Disk
+
+
+class Ending(enum.Enum):
+    """How a copy is to end once source and destination are the same."""
+
+    PIVOT = 'pivot'
+    """Switch the guest to the destination."""
+
+    FINISH = 'finish'
+    """Let go of the destination, which stays as a consistent copy."""
+
+    ASYNC = 'async'
+    """Start the job and leave it running; recover or another tool ends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwapRequest:
+    """One disk of one running domain, and where it is to go.
+
+    :param domain: name or UUID.
+    :param dev: the disk's target, for example ``vda``.
+    :param hold: stay in READY until a request to pivot, to finish or to cancel comes.
+    """
+
+    domain: str
+    dev: str
+    destination: Disk
+    options: CopyOptions
+    ending: Ending = Ending.PIVOT
+    hold: bool = False
+
+
+class RequestKind(enum.Enum):
+    """What one can ask of a swap that another process owns."""
+
+    CANCEL = 'cancel'
+    PIVOT = 'pivot'
+    SPEED = 'speed'
+    HOLD = 'hold'

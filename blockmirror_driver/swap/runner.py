@@ -1,0 +1,477 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""One swap, step by step: intent to the journal, then the step, then the evidence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from oslo_log import log as logging
+
+from blockmirror_driver import exception
+from blockmirror_driver.mirror.engine import Mirror, MirrorSnapshot
+from blockmirror_driver.mirror.options import CopyOptions
+from blockmirror_driver.mirror.states import JobState
+from blockmirror_driver.model import BytesPerSecond, Disk, Seconds
+from blockmirror_driver.swap import cleanup, evidence, verify
+from blockmirror_driver.swap.control import Control, Inbox
+from blockmirror_driver.swap.journal import Journal
+from blockmirror_driver.swap.reconcile import Decision, Verdict, decide
+from blockmirror_driver.swap.record import Outcome, SwapEvent, SwapRecord
+from blockmirror_driver.swap.request import Ending, RequestKind
+from blockmirror_driver.swap.states import SWITCHED, SwapState
+from blockmirror_driver.virt.connection import Hypervisor
+
+LOG = logging.getLogger(__name__)
+
+Observer = Callable[[SwapEvent], None]
+
+#: Pivots that QEMU may refuse (job not ready after all) before the swap is given up.
+PIVOT_ATTEMPTS = 3
+
+
+class Left(exception.BlockmirrorError):
+    """The user asked to return with the block job running. Never leaves this package."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What a runner works on; ``destination`` cites secrets that exist."""
+
+    id: str
+    domain_name: str
+    domain_uuid: str
+    dev: str
+    source: Disk
+    destination: Disk
+    options: CopyOptions
+    ending: Ending
+    serial: str | None
+    hold: bool = False
+
+
+class Runner:
+    """Runs one swap that this process owns.
+
+    One thread calls it. Each public step may be entered again by recovery; whatever raises
+    before the switch has left the guest on the source, and nothing raises after it.
+    """
+
+    def __init__(
+        self,
+        hypervisor: Hypervisor,
+        journal: Journal,
+        swap: Swap,
+        control: Control,
+        observer: Observer | None = None,
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._journal = journal
+        self._swap = swap
+        self._control = control
+        self._observer = observer or (lambda _event: None)
+        self._inbox = Inbox(journal, swap.id, control)
+        self._hold = swap.hold
+        self._state = journal.record(swap.id).state
+        self._started = time.monotonic()
+        self._moved = 0
+        self._pivot_seconds: float | None = None
+        self._notes: list[str] = []
+        self._mirror = Mirror(
+            hypervisor,
+            hypervisor.domain(swap.domain_uuid),
+            swap.dev,
+            source=swap.source.source,
+            destination=swap.destination,
+            options=swap.options,
+            on_change=self._on_change,
+        )
+        control.attach(self._mirror.wake)
+
+    @property
+    def state(self) -> SwapState:
+        """The state last written to the journal."""
+        return self._state
+
+    def note(self, text: str) -> None:
+        """Add a line to the outcome's notes and the journal's history."""
+        self._notes.append(text)
+        self._journal.note(self._swap.id, text)
+
+    def copy(self) -> Outcome:
+        """Start the block job and bring the swap to its end.
+
+        :raise TimedOut: Cancelled, CopyFailed, Refused: the guest is on the source, the
+            destination let go, unless the message says that the job is still ending.
+        :raise StateUnknown: nothing more was touched.
+        """
+        self._advance(SwapState.COPYING, 'starting the block job')
+        self._emit('start', self._swap.source.source.describe())
+        try:
+            self._mirror.start()
+        except exception.BlockmirrorError as error:
+            return self._settle(error)
+        return self._follow()
+
+    def resume(self) -> Outcome:
+        """Take up a block job that already runs; otherwise as :meth:`copy`."""
+        try:
+            self._mirror.adopt()
+        except exception.BlockmirrorError as error:
+            return self._settle(error)
+        return self._follow()
+
+    def cancel(self, cause: exception.BlockmirrorError) -> Outcome:
+        """End the block job without a pivot, then raise ``cause``."""
+        try:
+            self._mirror.adopt()
+        except exception.BlockmirrorError as error:
+            return self._settle(error)
+        return self._back(cause)
+
+    def settle(self, cause: exception.BlockmirrorError) -> Outcome:
+        """Decide by evidence alone: roll forward, or revert and raise ``cause``."""
+        return self._settle(cause)
+
+    def close(self) -> None:
+        """Let go of the subscription and of the control; the job is not touched."""
+        self._control.attach(lambda: None)
+        self._mirror.close()
+
+    # -- the way forward ---------------------------------------------------------------
+
+    def _follow(self) -> Outcome:
+        try:
+            return self._to_the_end()
+        except Left:
+            return self._leave()
+        except (exception.TimedOut, exception.Cancelled) as error:
+            return self._back(error)
+        except exception.BlockmirrorError as error:
+            if self._state in SWITCHED or self._state is SwapState.UNKNOWN:
+                raise
+            return self._settle(error)
+
+    def _to_the_end(self) -> Outcome:
+        if self._swap.ending is Ending.ASYNC:
+            return self._leave()
+        state = self._wait_ready()
+        if state is not JobState.READY:
+            return self._ended(state)
+        self._advance(SwapState.READY, 'source and destination are the same')
+        self._emit('ready')
+        for _attempt in range(PIVOT_ATTEMPTS):
+            state = self._hold_until_told()
+            if state is not JobState.READY:
+                return self._ended(state)
+            if self._swap.ending is Ending.FINISH:
+                return self._finish()
+            state = self._pivot()
+            if state is not JobState.READY:
+                return self._ended(state)
+            self._advance(SwapState.READY, 'QEMU refused the pivot; the job is still there')
+        raise exception.TimedOut(f'QEMU refused to pivot {PIVOT_ATTEMPTS} times')
+
+    def _wait_ready(self) -> JobState:
+        deadline = self._started + self._swap.options.copy_timeout
+        while True:
+            left = Seconds(max(0.0, deadline - time.monotonic()))
+            state = self._mirror.wait(
+                {JobState.READY}, timeout=left, interrupt=self._inbox.pending
+            )
+            self._take_up()
+            if state not in (JobState.COPYING, JobState.STALLED):
+                return state
+
+    def _hold_until_told(self) -> JobState:
+        """Wait while on hold; READY means: go on. Any other state: the job has ended."""
+        self._take_up()
+        while self._hold:
+            if self._state is not SwapState.HELD:
+                self._advance(SwapState.HELD, 'held; waiting to be told')
+            # READY is the state it is in: only an end, or a request, is waited for.
+            state = self._mirror.wait(
+                {JobState.PIVOTED}, timeout=None, interrupt=self._inbox.pending
+            )
+            if state is not JobState.READY:
+                return state
+            self._take_up()
+        if self._state is SwapState.HELD:
+            self._advance(SwapState.READY, 'told to go on')
+        return self._mirror.state
+
+    def _take_up(self) -> None:
+        """Take up requests; raise for those that end the swap."""
+        for request in self._inbox.take():
+            if request.kind is RequestKind.CANCEL:
+                self._control.cancelled = True
+            elif request.kind is RequestKind.PIVOT:
+                self._hold = False
+                self._journal.set_hold(self._swap.id, False)
+            elif request.kind is RequestKind.HOLD:
+                self._hold = bool(request.argument)
+                self._journal.set_hold(self._swap.id, self._hold)
+            elif request.kind is RequestKind.SPEED:
+                self._set_speed(request.argument)
+        if self._control.left:
+            raise Left('left running on request')
+        if self._control.cancelled:
+            raise exception.Cancelled('cancelled on request; the guest is on the source')
+
+    def _set_speed(self, bandwidth: int) -> None:
+        try:
+            self._mirror.set_speed(BytesPerSecond(bandwidth))
+        except exception.BlockmirrorError as error:
+            self.note(f'the speed could not be changed: {error}')
+        else:
+            self._journal.set_bandwidth(self._swap.id, bandwidth)
+
+    def _pivot(self) -> JobState:
+        self._agree()
+        self._advance(SwapState.PIVOTING, 'asking for the pivot', pivot_requested=True)
+        cleanup.mark(self._hypervisor, self._swap, 'pivoting')
+        began = time.monotonic()
+        try:
+            return self._mirror.pivot()
+        finally:
+            self._pivot_seconds = time.monotonic() - began
+
+    def _agree(self) -> None:
+        """Make live and stored source agree, so that a guest that dies now leaves an answer."""
+        domain = self._hypervisor.domain(self._swap.domain_uuid)
+        if not domain.is_persistent():
+            return
+        found = evidence.read(
+            self._hypervisor,
+            self._swap.domain_uuid,
+            self._swap.dev,
+            self._swap.source,
+            self._swap.destination,
+            pivot_requested=False,
+        )
+        if found.stored is not found.live:
+            verify.repair_stored(domain, self._swap.dev)
+            self.note('the stored XML named another volume and was brought in line')
+
+    def _finish(self) -> Outcome:
+        """End the job in READY: the destination is consistent, the guest stays."""
+        self._advance(SwapState.CANCELLING, 'finishing without a pivot')
+        state = self._mirror.abort()
+        verdict = self._verdict()
+        if state is not JobState.ABORTED or verdict.decision is not Decision.REVERT:
+            return self._ended(state)
+        # The destination's secrets stay only with those who use it: nobody does.
+        cleanup.release(self._hypervisor, self._swap)
+        self._advance(SwapState.FINISHED, 'the destination is a consistent copy', exit_code=0)
+        return self._outcome(0)
+
+    def _leave(self) -> Outcome:
+        self._journal.note(self._swap.id, 'left running; blockmirror recover takes it up')
+        self._journal.release(self._swap.id)
+        code = 0 if self._swap.ending is Ending.ASYNC else Left.exit_code
+        return self._outcome(code)
+
+    # -- the end -----------------------------------------------------------------------
+
+    def _ended(self, state: JobState) -> Outcome:
+        """The job is over, or its end can't be seen: let the evidence speak."""
+        reason = self._mirror.snapshot().reason
+        causes = {
+            JobState.LOST: exception.JobLost(reason or 'the block job vanished'),
+            JobState.ABORTED: exception.CopyFailed(
+                reason or 'the block job was cancelled by another tool'
+            ),
+            JobState.FAILED: exception.CopyFailed(reason or 'the block job failed'),
+            JobState.PIVOTING: exception.TimedOut('the pivot was not seen to happen in time'),
+            JobState.ABORTING: exception.TimedOut('the block job is still ending'),
+        }
+        return self._settle(causes.get(state, exception.CopyFailed(reason or state.value)))
+
+    def _back(self, cause: exception.BlockmirrorError) -> Outcome:
+        """Ask for the abort, wait for its end, then decide by evidence."""
+        if self._state is not SwapState.CANCELLING:
+            self._advance(SwapState.CANCELLING, cause.message)
+        try:
+            state = self._mirror.abort()
+        except exception.BlockmirrorError as error:
+            LOG.warning('Swap %s: the abort could not be asked for: %s', self._swap.id, error)
+            return self._settle(cause)
+        if state is JobState.ABORTING:
+            return self._still_ending(cause)
+        return self._settle(cause)
+
+    def _still_ending(self, cause: exception.BlockmirrorError) -> Outcome:
+        """The destination hangs, so the job can't end yet. The guest is on the source."""
+        text = f'{cause.message}; the block job ends when the destination answers again'
+        self._journal.note(self._swap.id, text, exit_code=cause.exit_code)
+        self._journal.release(self._swap.id)
+        self._emit('error', text)
+        error = type(cause)(
+            text, hint=f'the guest is on the source; later: blockmirror recover {self._swap.id}'
+        )
+        raise error from cause
+
+    def _settle(self, cause: exception.BlockmirrorError) -> Outcome:
+        try:
+            verdict = self._verdict()
+        except exception.BlockmirrorError as error:
+            return self._unknown(f'{cause.message}; libvirt does not answer: {error}', error)
+        if verdict.decision in (Decision.ROLL_FORWARD, Decision.REPAIR):
+            return self._forward()
+        if verdict.decision is Decision.REVERT:
+            return self._revert(cause)
+        if verdict.decision is Decision.UNKNOWN:
+            return self._unknown(f'{cause.message}; {verdict.reason}', cause)
+        # A job of ours still runs although we meant it to have ended, or to have started.
+        if self._state in (SwapState.PIVOTING, SwapState.UNKNOWN):
+            return self._unknown(f'{cause.message}; {verdict.reason}', cause)
+        if self._state is SwapState.CANCELLING:
+            return self._still_ending(cause)
+        return self._adopt_and_back(cause)
+
+    def _adopt_and_back(self, cause: exception.BlockmirrorError) -> Outcome:
+        """The call that started the job failed on our side only: end what it started."""
+        try:
+            self._mirror.adopt()
+        except exception.BlockmirrorError as error:
+            return self._unknown(f'{cause.message}; {error}', error)
+        return self._back(cause)
+
+    def _verdict(self) -> Verdict:
+        record = self._journal.record(self._swap.id)
+        found = evidence.read(
+            self._hypervisor,
+            self._swap.domain_uuid,
+            self._swap.dev,
+            self._swap.source,
+            self._swap.destination,
+            pivot_requested=record.pivot_requested,
+        )
+        LOG.info('Swap %s: evidence %s', self._swap.id, found)
+        return decide(found)
+
+    def _revert(self, cause: exception.BlockmirrorError) -> Outcome:
+        problems = cleanup.release(self._hypervisor, self._swap)
+        if problems:
+            self._journal.note(self._swap.id, '; '.join(problems))
+        self._advance(SwapState.REVERTED, cause.message, exit_code=cause.exit_code)
+        self._emit('error', cause.message)
+        raise cause
+
+    def _unknown(self, text: str, cause: Exception) -> Outcome:
+        code = exception.StateUnknown.exit_code
+        self._advance(SwapState.UNKNOWN, text, exit_code=code)
+        self._journal.release(self._swap.id)
+        self._emit('error', text)
+        raise exception.StateUnknown(text) from cause
+
+    def _forward(self) -> Outcome:
+        """The guest is on the destination: nothing raises from here on."""
+        self._advance(SwapState.PIVOTED, 'the guest is on the destination')
+        code = exception.CleanupIncomplete.exit_code
+        try:
+            found = verify.verify(
+                self._hypervisor,
+                self._swap.domain_uuid,
+                self._swap.dev,
+                self._swap.source,
+                self._swap.destination,
+                serial=self._swap.serial,
+            )
+            self._notes += found.notes
+            if not found.ok:
+                return self._unclean('; '.join(found.problems))
+            self._advance(SwapState.VERIFIED, 'live and stored XML name the destination')
+            problems = cleanup.complete(self._hypervisor, self._journal, self._swap)
+            if problems:
+                return self._unclean('; '.join(problems))
+            self._advance(SwapState.CLEANED, 'done', exit_code=0)
+            code = 0
+        except exception.BlockmirrorError as error:
+            return self._unclean(error.message)
+        return self._outcome(code)
+
+    def _unclean(self, text: str) -> Outcome:
+        code = exception.CleanupIncomplete.exit_code
+        self._notes.append(text)
+        LOG.warning('Swap %s pivoted, but is not clean yet: %s', self._swap.id, text)
+        try:
+            self._journal.note(self._swap.id, text, exit_code=code)
+            self._journal.release(self._swap.id)
+        except exception.JournalUnusable:
+            LOG.exception('Swap %s: the journal could not be written', self._swap.id)
+        return self._outcome(code)
+
+    # -- telling -----------------------------------------------------------------------
+
+    def _advance(
+        self,
+        state: SwapState,
+        detail: str,
+        *,
+        pivot_requested: bool | None = None,
+        exit_code: int | None = None,
+    ) -> None:
+        self._journal.advance(
+            self._swap.id, state, detail, pivot_requested=pivot_requested, exit_code=exit_code
+        )
+        self._state = state
+        LOG.info('Swap %s of %s %s: %s', self._swap.id, self._swap.dev, state.value, detail)
+        self._emit('state', detail)
+
+    def _on_change(self, snapshot: MirrorSnapshot) -> None:
+        self._moved = max(self._moved, snapshot.progress.cur)
+        if self._state in (SwapState.COPYING, SwapState.READY, SwapState.HELD):
+            self._journal.progress(self._swap.id, snapshot.progress)
+        self._emit('progress', snapshot.reason, snapshot)
+
+    def _emit(self, event: str, detail: str = '', snapshot: MirrorSnapshot | None = None) -> None:
+        progress = snapshot.progress if snapshot else None
+        self._observer(SwapEvent(time.time(), self._swap.id, event, self._state, detail, progress))
+
+    def _outcome(self, exit_code: int) -> Outcome:
+        self._emit('end', self._state.value)
+        return Outcome(
+            swap_id=self._swap.id,
+            state=self._state,
+            domain=self._swap.domain_name,
+            dev=self._swap.dev,
+            source=self._swap.source.source.describe(),
+            destination=self._swap.destination.source.describe(),
+            bytes_moved=self._moved,
+            seconds=time.monotonic() - self._started,
+            exit_code=exit_code,
+            pivot_seconds=self._pivot_seconds,
+            notes=tuple(self._notes),
+        )
+
+
+def swap_of(record: SwapRecord, source: Disk, destination: Disk, options: CopyOptions) -> Swap:
+    """Make a runner's subject of a journal's row."""
+    return Swap(
+        id=record.id,
+        domain_name=record.domain_name,
+        domain_uuid=record.domain_uuid,
+        dev=record.dev,
+        source=source,
+        destination=destination,
+        options=options,
+        ending=record.ending,
+        serial=record.serial,
+        hold=record.hold,
+    )

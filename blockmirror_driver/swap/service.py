@@ -1,0 +1,336 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What the doors call: plan, run, watch, ask, recover, resolve."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from blockmirror_driver import conf as our_conf
+from blockmirror_driver import exception
+from blockmirror_driver.model import Disk
+from blockmirror_driver.swap import budget, checks, cleanup, resolve, verify
+from blockmirror_driver.swap.budget import Budget
+from blockmirror_driver.swap.checks import Check, Subject
+from blockmirror_driver.swap.control import Control
+from blockmirror_driver.swap.doctor import examine
+from blockmirror_driver.swap.journal import Journal, Step
+from blockmirror_driver.swap.owner import Owner
+from blockmirror_driver.swap.plan import Plan, Planner
+from blockmirror_driver.swap.reconcile import Side
+from blockmirror_driver.swap.record import Outcome, RecoverResult, SwapEvent, SwapRecord
+from blockmirror_driver.swap.recover import Recovery
+from blockmirror_driver.swap.request import RequestKind, SwapRequest
+from blockmirror_driver.swap.runner import Runner, swap_of
+from blockmirror_driver.swap.states import ENDED, SwapState
+from blockmirror_driver.virt.connection import Hypervisor
+from blockmirror_driver.virt.secrets import SecretLifetime
+from blockmirror_driver.xml import disk as xml_disk
+
+LOG = logging.getLogger(__name__)
+
+Observer = Callable[[SwapEvent], None]
+
+
+class SwapService:
+    """The transaction room's front desk.
+
+    One thread runs a swap; :meth:`cancel_local` and :meth:`leave` may be called from any
+    thread and from a signal handler. Methods that only read the journal need no libvirt:
+    the hypervisor is opened at first use.
+    """
+
+    def __init__(
+        self, hypervisor: Hypervisor, journal: Journal, conf: cfg.ConfigOpts | None = None
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._opened = False
+        self._journal = journal
+        self._conf = conf if conf is not None else our_conf.CONF
+        self._control = Control()
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts) -> SwapService:
+        """Make the service that the options describe; nothing is opened yet."""
+        journal = Journal(Path(conf.blockmirror.journal_path))
+        return cls(Hypervisor.from_conf(conf), journal, conf)
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        """The hypervisor, opened.
+
+        :raise HypervisorUnavailable: when it can't be.
+        """
+        if not self._opened:
+            self._hypervisor.open()
+            self._opened = True
+        return self._hypervisor
+
+    def close(self) -> None:
+        """Let go of libvirt and of the journal; jobs go on."""
+        if self._opened:
+            self._hypervisor.close()
+            self._opened = False
+        self._journal.close()
+
+    # -- a swap of our own ---------------------------------------------------------------
+
+    def plan(self, request: SwapRequest) -> Plan:
+        """Check a request; see :meth:`Planner.plan`."""
+        return Planner(self.hypervisor, self._host_checks).plan(request)
+
+    def run(
+        self,
+        request: SwapRequest,
+        *,
+        observer: Observer | None = None,
+        plan: Plan | None = None,
+    ) -> Outcome:
+        """Plan, copy, pivot, verify and clean up.
+
+        Returns when the guest is on the destination (exit code 0 or 8 in the outcome), or
+        when a copy without a pivot is finished or left running.
+
+        :raise Refused: TimedOut, Cancelled, CopyFailed: the guest is on the source.
+        :raise StateUnknown: an operator must look.
+        """
+        plan = plan if plan is not None else self.plan(request)
+        plan.raise_if_refused()
+        record = self._new_record(plan)
+        if observer is not None:
+            observer(SwapEvent(time.time(), record.id, 'plan', record.state, 'all checks passed'))
+        budget.reserve(self._journal, self._budget(), record)
+        try:
+            return self._run(plan, record, observer)
+        except exception.BlockmirrorError as error:
+            error.swap_id = record.id
+            raise
+
+    def _run(self, plan: Plan, record: SwapRecord, observer: Observer | None) -> Outcome:
+        assert plan.source is not None
+        destination = self._prepare(plan, record)
+        record = self._journal.record(record.id)
+        swap = swap_of(record, plan.source, destination, plan.request.options)
+        runner = Runner(self.hypervisor, self._journal, swap, self._control, observer)
+        try:
+            if plan.stored_is_stale:
+                verify.repair_stored(self.hypervisor.domain(record.domain_uuid), record.dev)
+                runner.note('the stored XML named another volume and was brought in line')
+            cleanup.mark(self.hypervisor, swap, 'copying')
+            if plan.probed_at is not None:
+                window = time.monotonic() - plan.probed_at
+                runner.note(f'the destination is opened {window:.3f} s after its probe')
+            return runner.copy()
+        finally:
+            runner.close()
+
+    def _prepare(self, plan: Plan, record: SwapRecord) -> Disk:
+        """Define the destination's secrets under the swap's id."""
+        self._journal.advance(record.id, SwapState.PREPARED, 'defining secrets')
+        secrets = self.hypervisor.secrets
+        try:
+            disk = secrets.prepare(
+                plan.request.destination, record.id, lifetime=SecretLifetime.DISK
+            )
+        except exception.BlockmirrorError as error:
+            secrets.discard(record.id, SecretLifetime.DISK)
+            self._journal.advance(
+                record.id, SwapState.REVERTED, error.message, exit_code=error.exit_code
+            )
+            raise
+        self._journal.advance(
+            record.id,
+            SwapState.PREPARED,
+            'secrets are defined',
+            destination_xml=xml_disk.build(disk),
+        )
+        return disk
+
+    def _new_record(self, plan: Plan) -> SwapRecord:
+        assert plan.source is not None
+        now = time.time()
+        request = plan.request
+        return SwapRecord(
+            id=str(uuid.uuid4()),
+            domain_name=plan.domain_name,
+            domain_uuid=plan.domain_uuid,
+            dev=request.dev,
+            state=SwapState.PLANNED,
+            ending=request.ending,
+            source_xml=plan.source_xml,
+            destination_xml=xml_disk.build(request.destination),
+            source_desc=plan.source.source.describe(),
+            destination_desc=request.destination.source.describe(),
+            size=plan.size,
+            serial=plan.source.serial,
+            bandwidth=request.options.bandwidth,
+            hold=request.hold,
+            pivot_requested=False,
+            owner=Owner.current(),
+            created_at=now,
+            updated_at=now,
+            options=json.dumps(asdict(request.options)),
+        )
+
+    def _budget(self) -> Budget:
+        group = self._conf.blockmirror
+        return Budget(group.max_concurrent_swaps, group.max_host_bandwidth)
+
+    def _host_checks(self, subject: Subject) -> list[Check]:
+        """Checks that need the journal."""
+        try:
+            self._journal.check()
+            running = budget.reservations(self._journal)
+        except exception.JournalUnusable as error:
+            return [checks.failed('journal', error)]
+        found = [checks.passed('journal', 'it can be written')]
+        refusal = self._budget().refusal(running, subject.request.options.bandwidth)
+        if refusal:
+            found.append(checks.failed('budget', exception.BudgetExhausted(refusal)))
+        else:
+            found.append(checks.passed('budget', f'{len(running)} swaps are running'))
+        return [*found, self._no_open_swap(subject)]
+
+    def _no_open_swap(self, subject: Subject) -> Check:
+        for record in self._journal.records(active_only=True):
+            if (record.domain_uuid, record.dev) == (subject.uuid, subject.request.dev):
+                return checks.failed(
+                    'no-open-swap',
+                    exception.DiskBusy(
+                        f'swap {record.id} of this disk is {record.state.value}',
+                        hint=f'blockmirror recover {record.id}',
+                    ),
+                )
+        return checks.passed('no-open-swap', 'the journal has none of this disk')
+
+    def cancel_local(self) -> None:
+        """Ask the swap that this process runs to go back to the source."""
+        self._control.cancel()
+
+    def leave(self) -> None:
+        """Ask the swap that this process runs to be left running, to be taken up later."""
+        self._control.leave()
+
+    # -- the journal ---------------------------------------------------------------------
+
+    def records(self, *, active_only: bool = False) -> tuple[SwapRecord, ...]:
+        """Return the journal's swaps, oldest first."""
+        return self._journal.records(active_only=active_only)
+
+    def record(self, swap_id: str) -> SwapRecord:
+        """Return one swap by id or unique beginning; see :meth:`Journal.record`."""
+        return self._journal.record(swap_id)
+
+    def steps(self, swap_id: str) -> tuple[Step, ...]:
+        """Return the history of one swap."""
+        return self._journal.steps(self.record(swap_id).id)
+
+    def request_cancel(self, swap_id: str) -> int:
+        """Ask a swap's owner to cancel it; return the request's number.
+
+        :raise WrongState: when it has ended or switched, or nobody owns it.
+        """
+        return self._ask(swap_id, RequestKind.CANCEL)
+
+    def request_pivot(self, swap_id: str) -> int:
+        """Ask a held swap's owner to pivot."""
+        return self._ask(swap_id, RequestKind.PIVOT)
+
+    def request_speed(self, swap_id: str, bandwidth: int) -> int:
+        """Ask a swap's owner for another bandwidth, bytes/s; 0 means unlimited."""
+        return self._ask(swap_id, RequestKind.SPEED, bandwidth)
+
+    def request_hold(self, swap_id: str, on: bool) -> int:
+        """Ask a swap's owner to wait in READY, or to wait no longer."""
+        return self._ask(swap_id, RequestKind.HOLD, int(on))
+
+    def was_taken(self, number: int) -> bool:
+        """Tell whether a request was taken up by the owner."""
+        return self._journal.was_taken(number)
+
+    def _ask(self, swap_id: str, kind: RequestKind, argument: int = 0) -> int:
+        record = self.record(swap_id)
+        if record.state in ENDED:
+            raise exception.WrongState(f'swap {record.id} has ended: {record.state.value}')
+        if record.state in (SwapState.PIVOTING, SwapState.PIVOTED, SwapState.VERIFIED):
+            raise exception.WrongState(
+                f'swap {record.id} is {record.state.value}: it is past the point of no return'
+            )
+        if not record.owner_alive:
+            raise exception.WrongState(
+                f'swap {record.id} has no living owner',
+                hint=f'blockmirror recover {record.id} takes it up',
+            )
+        return self._journal.ask(record.id, kind, argument)
+
+    # -- afterwards ----------------------------------------------------------------------
+
+    def recover(
+        self,
+        swap_id: str | None = None,
+        *,
+        action: str = 'resume',
+        observer: Observer | None = None,
+    ) -> tuple[RecoverResult, ...]:
+        """Take up swaps without a living owner; all of them, or one.
+
+        Also rebuilds rows that the journal lost, sweeps secrets that nobody needs, and
+        forgets what ended long ago.
+
+        :raise SwapNotFound: SwapNotOwned: only when one swap was named.
+        """
+        recovery = Recovery(self.hypervisor, self._journal, self._control, observer)
+        recovery.rebuild()
+        if swap_id is not None:
+            record = self.record(swap_id)
+            if record.state in ENDED:
+                raise exception.WrongState(f'swap {record.id} has ended: {record.state.value}')
+            chosen: tuple[SwapRecord, ...] = (record,)
+        else:
+            records = self._journal.records(active_only=True)
+            chosen = tuple(record for record in records if not record.owner_alive)
+        results = tuple(recovery.recover(record, action=action) for record in chosen)
+        cleanup.sweep(self.hypervisor, self._journal)
+        self._prune()
+        return results
+
+    def resolve(self, swap_id: str, side: str) -> SwapRecord:
+        """Settle an UNKNOWN swap on ``source`` or ``destination``.
+
+        :raise UsageError: for another word.
+        """
+        if side not in ('source', 'destination'):
+            raise exception.UsageError(f'not a side: {side[:40]!r}', hint='source or destination')
+        record = self.record(swap_id)
+        settled = resolve.resolve(self.hypervisor, self._journal, record, Side(side))
+        if settled.state not in ENDED:
+            Recovery(self.hypervisor, self._journal, self._control).recover(settled)
+        return self.record(record.id)
+
+    def doctor(self) -> tuple[Check, ...]:
+        """Check the host: libvirt, QEMU's block modules, the journal, what is left open."""
+        return examine(lambda: self.hypervisor, self._journal, self._conf)
+
+    def _prune(self) -> None:
+        days = self._conf.blockmirror.journal_retention_days
+        if days:
+            self._journal.prune(time.time() - days * 86400)
