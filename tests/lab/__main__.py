@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from tests.lab import teardown
-from tests.lab.guest import build
+from tests.lab.image import build
 from tests.lab.lab import VARIABLE, Lab
 from tests.lab.layout import DEFAULT_NAME, LabError, Layout
 from tests.lab.libvirtd import URI

@@ -39,6 +39,7 @@ _PRIVATE = (
     '/run',
 )
 
+
 def hold(layout: Layout) -> None:
     """Set up the namespaces that this process was started in, say so, and stay for ever."""
     for name in _PRIVATE:

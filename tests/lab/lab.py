@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, Self
 
 from tests.lab.ceph import Ceph
-from tests.lab.guest import build
+from tests.lab.image import build
 from tests.lab.iscsi import Iscsi
 from tests.lab.layout import Credentials, LabError, Layout
 from tests.lab.libvirtd import URI, Libvirtd

@@ -32,8 +32,8 @@ _META_PACKAGE = 'linux-image-cloud-amd64'
 _BUSYBOX = pathlib.Path('/bin/busybox')
 #: In the order of loading.  A module that the kernel has built in is not there, and not missed.
 _MODULES = (
-    'drivers/virtio/virtio',
     'drivers/virtio/virtio_ring',
+    'drivers/virtio/virtio',
     'drivers/virtio/virtio_pci_legacy_dev',
     'drivers/virtio/virtio_pci_modern_dev',
     'drivers/virtio/virtio_pci',

@@ -1,0 +1,85 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The guest's domain XML."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from tests.lab.image.build import INITRD, KERNEL
+
+#: Quiet, and with nothing that waits for entropy or calibrates a clock under emulation.
+_CMDLINE = 'console=ttyS0 quiet mitigations=off tsc=reliable random.trust_cpu=on panic=1'
+
+
+@dataclasses.dataclass(frozen=True)
+class Domain:
+    """A domain to be; TCG, since a lab must run where there is no KVM.
+
+    :ivar disks: ``<disk>`` elements
+    :ivar user: user and group of the QEMU process, ``name:name`` or ``+uid:+gid``; None for
+        the default of libvirtd, root
+    :ivar devices: further elements of ``<devices>``
+    :ivar elements: further elements of ``<domain>``, such as ``<metadata>``
+    """
+
+    name: str
+    disks: Sequence[str]
+    memory_mib: int = 256
+    user: str | None = None
+    devices: str = ''
+    elements: str = ''
+
+    def xml(self, directory: pathlib.Path, socket: pathlib.Path) -> str:
+        """The domain XML, with kernel and initrd from `directory`."""
+        disks = ''.join(self.disks)
+        scsi = "<controller type='scsi' index='0' model='virtio-scsi'/>"
+        label = (
+            "<seclabel type='static' model='dac' relabel='yes'>"
+            f'<label>{self.user}</label></seclabel>'
+        )
+        return f"""\
+<domain type='qemu'>
+  <name>{self.name}</name>
+  <memory unit='MiB'>{self.memory_mib}</memory>
+  <vcpu>1</vcpu>
+  {self.elements}
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+    <kernel>{directory / KERNEL}</kernel>
+    <initrd>{directory / INITRD}</initrd>
+    <cmdline>{_CMDLINE}</cmdline>
+  </os>
+  <features><acpi/></features>
+  <cpu mode='custom' match='exact'><model>qemu64</model></cpu>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+    {disks}
+    {scsi if "bus='scsi'" in disks else ''}
+    <controller type='usb' model='none'/>
+    <serial type='pty'>
+      <log file='{socket.with_suffix('.console')}' append='on'/><target port='0'/>
+    </serial>
+    <serial type='unix'>
+      <source mode='bind' path='{socket}'/><target port='1'/>
+    </serial>
+    <memballoon model='none'/>
+    {self.devices}
+  </devices>
+  {label if self.user else ''}
+</domain>
+"""
