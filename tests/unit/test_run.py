@@ -1,0 +1,92 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The count at the end of ``make test`` can't be green by accident."""
+
+from __future__ import annotations
+
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+from tests import run
+
+REPORT = """<?xml version="1.0"?>
+<testsuites><testsuite>
+  <testcase name="passed"/><testcase name="printed"><system-out>x</system-out></testcase>
+  <testcase name="failed"><failure message="x"/></testcase>
+  <testcase name="broken"><error message="x"/></testcase>
+  <testcase name="skipped"><skipped message="x"/></testcase>
+</testsuite></testsuites>
+"""
+
+
+class TestCount(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.report = Path(folder.name) / 'report.xml'
+
+    def test_errors_and_skips_are_failures(self) -> None:
+        self.report.write_text(REPORT)
+        self.assertEqual(run.Count(2, 3), run.count(self.report))
+
+    def test_no_report_is_a_failure(self) -> None:
+        self.assertEqual(run.Count(0, 1), run.count(self.report))
+
+    def test_half_a_report_is_a_failure(self) -> None:
+        self.report.write_text(REPORT[:100])
+        self.assertEqual(run.Count(0, 1), run.count(self.report))
+
+    def test_the_last_line(self) -> None:
+        self.assertEqual('12 passed, 0 failed', str(run.Count(10) + run.Count(2)))
+
+
+class TestVerdict(unittest.TestCase):
+    def test_a_status_that_fits_adds_nothing(self) -> None:
+        self.assertEqual(run.Count(3), run.verdict(0, run.Count(3)))
+        self.assertEqual(run.Count(3, 1), run.verdict(1, run.Count(3, 1)))
+
+    def test_a_status_that_does_not_fit_adds_a_failure(self) -> None:
+        for status, counted in (
+            (0, run.Count()),
+            (1, run.Count(3)),
+            (2, run.Count(3)),
+            (3, run.Count(3)),
+            (5, run.Count()),
+            (-9, run.Count(3)),
+            (-11, run.Count(3, 1)),
+        ):
+            with self.subTest(status=status, counted=counted):
+                expected = run.Count(counted.passed, counted.failed + 1)
+                self.assertEqual(expected, run.verdict(status, counted))
+
+    def test_a_hanging_command_is_killed(self) -> None:
+        self.assertEqual(-9, run.call(['sleep', '600'], timeout=0.1))
+
+
+class TestSuites(unittest.TestCase):
+    def test_a_lab_that_does_not_come_up_is_a_failure_and_is_taken_down(self) -> None:
+        with mock.patch.object(run, 'call', side_effect=[0, 1, 0]) as call:
+            self.assertEqual(run.Count(0, 1), run.run_suite('functional', []))
+        self.assertEqual(['down', 'up', 'down'], [c.args[0][-1] for c in call.call_args_list])
+
+    def test_nothing_that_ran_is_not_green(self) -> None:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            mock.patch.object(run, 'REPORTS', Path(folder) / 'junit'),
+            mock.patch.object(run, 'run_suite', return_value=run.Count()),
+            mock.patch('signal.signal'),
+        ):
+            self.assertEqual(1, run.main(['unit']))
