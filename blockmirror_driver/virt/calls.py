@@ -1,0 +1,173 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A bounded pool for calls that may never return.
+
+libvirt has no timeout per call: a call on a domain whose destination hangs blocks as long
+as that does. Each call runs in a daemon thread; after the caller's timeout it is left
+there, counted in :attr:`CallPool.hanging`, and does not hold up the interpreter's exit.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from blockmirror_driver import exception
+from blockmirror_driver.model import Seconds
+
+_T = TypeVar('_T')
+
+#: libvirtd reads no more from a client with five requests under way
+#: (``max_client_requests``), not even keepalive messages, so that the connection would die.
+DEFAULT_SIZE = 4
+#: Of these no more than two may wait for one domain, so that the others stay reachable.
+PER_KEY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class HangingCall:
+    """A call that has outlived its timeout; ``since`` is of ``time.monotonic()``."""
+
+    name: str
+    since: Seconds
+
+
+@dataclass(eq=False, slots=True)
+class _Call(Generic[_T]):
+    name: str
+    key: str | None
+    function: Callable[[], _T]
+    since: Seconds
+    overdue: bool = False
+    #: One item: the value, or what was raised.
+    outcome: queue.SimpleQueue[tuple[_T | None, BaseException | None]] = field(
+        default_factory=queue.SimpleQueue
+    )
+
+
+class CallPool:
+    """Runs at most ``size`` calls at a time, each in a daemon thread of its own.
+
+    Nothing is queued behind a call that hangs: while every place is taken by one of
+    those, a new call fails at once. Behind calls that are merely under way it waits, as
+    part of its own timeout. Any thread may use it.
+    """
+
+    def __init__(self, size: int = DEFAULT_SIZE, *, per_key: int = PER_KEY) -> None:
+        self.size = size
+        self._per_key = per_key
+        self._changed = threading.Condition()
+        self._calls: list[_Call[Any]] = []
+
+    @property
+    def hanging(self) -> tuple[HangingCall, ...]:
+        """The calls that nobody waits for any more, oldest first."""
+        with self._changed:
+            return tuple(HangingCall(c.name, c.since) for c in self._calls if c.overdue)
+
+    def call(
+        self,
+        name: str,
+        function: Callable[..., _T],
+        *args: object,
+        timeout: Seconds,
+        key: str | None = None,
+    ) -> _T:
+        """Return what ``function(*args)`` returns, or raise what it raises.
+
+        :param name: of the libvirt call, for reports and messages.
+        :param key: what the call may hang on, for example a domain's uuid.
+        :raise HypervisorUnavailable: no place was free (nothing was called), or, with
+            ``outcome_unknown``, the call did not return within ``timeout`` seconds. It
+            then goes on in its thread, and its outcome is dropped.
+        """
+        deadline = time.monotonic() + timeout
+        call = self._admit(name, key, lambda: function(*args), deadline)
+        threading.Thread(
+            target=self._work, args=(call,), name=f'blockmirror-{name}', daemon=True
+        ).start()
+        try:
+            value, error = call.outcome.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            return self._give_up(call, timeout)
+        except BaseException:
+            # ^C in the waiting thread: nobody will look at the outcome.
+            self._abandon(call)
+            raise
+        return self._settle(value, error)
+
+    def _admit(
+        self, name: str, key: str | None, function: Callable[[], _T], deadline: float
+    ) -> _Call[_T]:
+        with self._changed:
+            while self._is_full(key):
+                self._refuse_behind_hanging(name, key)
+                if not self._changed.wait(deadline - time.monotonic()):
+                    raise exception.HypervisorUnavailable(
+                        f'{name}: all {self.size} places for libvirt calls stayed taken'
+                    )
+            call = _Call(name, key, function, Seconds(time.monotonic()))
+            self._calls.append(call)
+            return call
+
+    def _is_full(self, key: str | None) -> bool:
+        same = sum(1 for c in self._calls if key is not None and c.key == key)
+        return len(self._calls) >= self.size or same >= self._per_key
+
+    def _refuse_behind_hanging(self, name: str, key: str | None) -> None:
+        overdue = [c for c in self._calls if c.overdue]
+        same = sum(1 for c in overdue if key is not None and c.key == key)
+        if len(overdue) >= self.size or same >= self._per_key:
+            names = ', '.join(c.name for c in overdue)
+            raise exception.HypervisorUnavailable(
+                f'{name}: not called, since {len(overdue)} libvirt calls hang: {names}',
+                hint='the storage of a block job, or libvirtd itself, does not answer',
+            )
+
+    def _work(self, call: _Call[Any]) -> None:
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = call.function()
+        except BaseException as raised:  # noqa: BLE001 - handed to the caller's thread
+            error = raised
+        # The place is free before the caller goes on, so that its next call finds one.
+        with self._changed:
+            self._calls.remove(call)
+            self._changed.notify_all()
+        call.outcome.put((value, error))
+
+    def _give_up(self, call: _Call[_T], timeout: Seconds) -> _T:
+        if not self._abandon(call):
+            # It returned in this very moment, and its outcome is on the queue or about to be.
+            return self._settle(*call.outcome.get())
+        raise exception.HypervisorUnavailable(
+            f'{call.name}: libvirt did not answer within {timeout:g} s', outcome_unknown=True
+        )
+
+    def _abandon(self, call: _Call[Any]) -> bool:
+        with self._changed:
+            call.overdue = call in self._calls
+            self._changed.notify_all()
+            return call.overdue
+
+    @staticmethod
+    def _settle(value: _T | None, error: BaseException | None) -> _T:
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
