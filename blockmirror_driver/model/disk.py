@@ -128,10 +128,10 @@ class IscsiSource:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The uid and gid that an NFS client presents."""
+    """The uid and gid that an NFS client presents; ``None`` is QEMU's own."""
 
-    user: int
-    group: int
+    user: int | None = None
+    group: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,8 @@ Source: TypeAlias = NetworkSource | FileSource | BlockSource | OtherSource
 class Driver:
     """``<driver>`` of a disk; ``None`` leaves the hypervisor's default."""
 
-    format: Format = 'raw'
+    #: What we build is a :data:`Format`; what we parse may be any that libvirt knows.
+    format: str = 'raw'
     cache: Literal['none', 'writeback', 'writethrough', 'directsync', 'unsafe'] | None = None
     io: Literal['threads', 'native', 'io_uring'] | None = None
     discard: Literal['unmap', 'ignore'] | None = None
@@ -235,6 +236,7 @@ class Disk:
     ``secrets`` are the secrets that must exist in libvirt before the disk can be opened;
     they are not part of the XML, nor of comparisons. ``volume_id`` is Cinder's, if known.
     ``notes`` are one-line remarks for the operator (an option ignored, a portal chosen).
+    ``device`` is what the guest sees; volumes are always ``disk``.
     """
 
     source: Source
@@ -250,6 +252,7 @@ class Disk:
     secrets: tuple[SecretSpec, ...] = field(default=(), compare=False, repr=False)
     volume_id: str | None = field(default=None, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    device: Literal['disk', 'lun', 'cdrom', 'floppy'] = 'disk'
 
     def to_xml(self) -> str:
         """Return libvirt's ``<disk>`` element; secrets appear only as references.
