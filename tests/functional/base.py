@@ -1,0 +1,200 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What the functional tests share: volumes, a writing guest, the command, and the judge."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from pathlib import Path
+from typing import Any
+
+import testtools
+from lxml import etree
+
+from tests.functional.command import Command, Result
+from tests.lab import oracle
+from tests.lab.guest.domain import Domain
+from tests.lab.guest.guest import Guest, Stat
+from tests.lab.lab import Lab
+from tests.lab.pattern import Fill
+from tests.lab.volumes import KINDS, Volume
+
+MIB = 1 << 20
+#: Size of a test volume, and how much of it is filled before the guest boots.
+SIZE = 96 * MIB
+FILLED = Fill(seed=7, length=48 * MIB)
+#: Enough to keep a copy under way while a test does something to it.
+SLOW = '4MiB'
+
+_names = itertools.count(1)
+
+
+class LabTestCase(testtools.TestCase):
+    """A test inside the lab; every part that it broke is mended afterwards."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lab = Lab.from_env()
+        self.command = Command(self.lab)
+        self._secrets_before = self.our_secrets()
+        self.addCleanup(self._forget_secrets)
+
+    # -- making ------------------------------------------------------------------------
+
+    def volume(
+        self, kind: str, size: int = SIZE, *, filled: bool = False, **options: Any
+    ) -> Volume:
+        """A volume that goes with the test."""
+        volume = KINDS[kind](self.lab, **options).create(size)
+        self.addCleanup(volume.delete)
+        if filled:
+            volume.write(FILLED, FILLED.length)
+        return volume
+
+    def guest(
+        self, volume: Volume, *, persistent: bool = True, user: str | None = None, **disk: Any
+    ) -> Guest:
+        """A booted guest with one disk, ``vda``; it goes with the test."""
+        name = f'bm-{os.getpid()}-{next(_names)}'
+        domain = Domain(name, [volume.disk_xml('vda', **disk)], user=user)
+        guest = Guest(self.lab, domain, persistent=persistent)
+        self.addCleanup(guest.destroy)
+        return guest.start()
+
+    def writing_guest(self, volume: Volume, **options: Any) -> Guest:
+        """A guest that writes all the time and has had some writes acknowledged."""
+        guest = self.guest(volume, **options)
+        guest.start_writers(blocks=256, delay_us=2000)
+        guest.wait_acked(20)
+        return guest
+
+    def connection(self, volume: Volume, **changes: Any) -> str:
+        """The path of a file with the volume's connection_info; ``changes`` go into data."""
+        info = volume.connection_info()
+        info['data'].update(changes)
+        path = self.command.connection_file(info)
+        self.addCleanup(Path(path).unlink, missing_ok=True)
+        return path
+
+    def swap(self, guest: Guest, volume: Volume, *options: object, **changes: Any) -> Result:
+        """Run ``blockmirror swap`` to its end."""
+        return self.command.run(
+            'swap', guest.name, 'vda', self.connection(volume, **changes), *options
+        )
+
+    # -- judging -----------------------------------------------------------------------
+
+    def source_of(self, guest: Guest, *, inactive: bool = False) -> etree._Element:
+        """The ``<disk>`` of ``vda``."""
+        flags = 2 if inactive else 0  # VIR_DOMAIN_XML_INACTIVE
+        tree = etree.fromstring(guest.domain.XMLDesc(flags))
+        disk = tree.xpath("devices/disk[target/@dev='vda']")[0]
+        assert isinstance(disk, etree._Element)
+        return disk
+
+    def assert_on(self, guest: Guest, volume: Volume, *, inactive: bool | None = None) -> None:
+        """The live XML (and the stored one, if there is one) names the volume; no job is left."""
+        live = self.source_of(guest)
+        self.assertIn(
+            volume.name, etree.tostring(live.find('source')).decode() + self._path(volume, live)
+        )
+        self.assertIsNone(live.find('mirror'), 'a mirror is left')
+        self.assertEqual({}, guest.domain.blockJobInfo('vda', 0) or {})
+        if inactive if inactive is not None else guest.persistent:
+            stored = self.source_of(guest, inactive=True)
+            self.assertEqual(_essence(live.find('source')), _essence(stored.find('source')))
+
+    def _path(self, volume: Volume, disk: etree._Element) -> str:
+        """A loop device does not carry the volume's name."""
+        device = getattr(volume, 'device', '')
+        dev = disk.find('source').get('dev')
+        return volume.name if device and dev == device else ''
+
+    def assert_survived(self, guest: Guest, volume: Volume, *, exact: bool = True) -> Stat:
+        """Stop the writers and compare the volume with all they had acknowledged (P1)."""
+        stat = guest.stop_writers()
+        self.assertEqual(0, stat.errors, 'the guest saw I/O errors')
+        report = oracle.check(volume.read_back(), guest.acked(), FILLED, exact=exact)
+        self.assertTrue(report.ok, report)
+        self.assertGreater(stat.acked, 0)
+        return stat
+
+    def assert_error(self, result: Result, code: int, *words: str) -> None:
+        """The command ended with this code and one line that holds all the words."""
+        self.assertEqual(code, result.code, result.err)
+        for word in words:
+            self.assertIn(word, result.error)
+
+    def assert_ok(self, result: Result) -> None:
+        """The command ended well."""
+        self.assertEqual(0, result.code, result.out + result.err)
+
+    def assert_nothing_left(self, guest: Guest | None = None) -> None:
+        """No open swap, no probe domain, no secret of ours that no XML cites, no mark."""
+        listed = self.command.run('list', '-f', 'json', '--active')
+        self.assert_ok(listed)
+        self.assertEqual([], listed.json)
+        domains = self.lab.connect().listAllDomains()
+        self.assertEqual([], [d.name() for d in domains if d.name().startswith('blockmirror-')])
+        self.assertEqual(set(), self.our_secrets() - self._secrets_before - self._cited())
+        if guest is not None:
+            self.assertNotIn('blockmirror', self._metadata(guest))
+
+    def our_secrets(self) -> set[str]:
+        """UUIDs of libvirt secrets with our usage prefix."""
+        return {
+            secret.UUIDString()
+            for secret in self.lab.connect().listAllSecrets()
+            if (secret.usageID() or '').startswith('blockmirror/')
+        }
+
+    def _cited(self) -> set[str]:
+        found: set[str] = set()
+        for domain in self.lab.connect().listAllDomains():
+            for flags in (0, 2):
+                with contextlib.suppress(Exception):
+                    tree = etree.fromstring(domain.XMLDesc(flags))
+                    found |= {str(name) for name in tree.xpath('//secret/@uuid')}
+        return found
+
+    def _metadata(self, guest: Guest) -> str:
+        tree = etree.fromstring(guest.domain.XMLDesc(0))
+        found = tree.find('metadata')
+        return '' if found is None else etree.tostring(found).decode()
+
+    def _forget_secrets(self) -> None:
+        """Guests are gone: what they cited goes too."""
+        connection = self.lab.connect()
+        for name in self.our_secrets() - self._secrets_before:
+            with contextlib.suppress(Exception):
+                connection.secretLookupByUUIDString(name).undefine()
+
+    def swap_id(self) -> str:
+        """The id of the only swap of this test's journal."""
+        records = self.command.run('list', '-f', 'json').json
+        self.assertEqual(1, len(records), records)
+        return str(records[0].get('ID') or records[0].get('id') or records[0].get('Swap'))
+
+
+def _essence(source: etree._Element | None) -> bytes:
+    """A ``<source>`` without what differs between a live and a stored XML."""
+    assert source is not None
+    copy = etree.fromstring(etree.tostring(source))
+    copy.attrib.pop('index', None)
+    for child in copy.findall('seclabel') + copy.findall('privateData'):
+        copy.remove(child)
+    etree.indent(copy)
+    return etree.tostring(copy, method='c14n').strip()

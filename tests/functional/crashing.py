@@ -1,0 +1,50 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Run the command in a process that kills itself at one write of the journal.
+
+``python -m tests.functional.crashing BEFORE|AFTER:STATE ...`` runs ``blockmirror ...`` and
+sends itself SIGKILL right before or after the journal is told that the swap is in STATE.
+Nothing in the product knows of it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from blockmirror_driver.cli.main import main
+from blockmirror_driver.swap.journal import Journal
+from blockmirror_driver.swap.states import SwapState
+
+
+def arm(when: str, state: SwapState) -> None:
+    """Make the process die at that write."""
+    advance = Journal.advance
+
+    def dying(self: Journal, swap_id: str, new: SwapState, *args: Any, **kwargs: Any) -> None:
+        if new is state and when == 'before':
+            os.kill(os.getpid(), signal.SIGKILL)
+        advance(self, swap_id, new, *args, **kwargs)
+        if new is state and when == 'after':
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Journal.advance = dying  # type: ignore[method-assign]
+
+
+if __name__ == '__main__':
+    when_text, _, state_text = sys.argv.pop(1).partition(':')
+    arm(when_text, SwapState(state_text))
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,259 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What breaks in the middle: each promise's answer, on real parts (P1 to P4, P9)."""
+
+from __future__ import annotations
+
+import signal
+
+import libvirt
+
+from tests.functional.base import MIB, SLOW, LabTestCase
+from tests.functional.command import Running
+from tests.lab.guest.guest import Guest
+from tests.lab.volumes import Volume
+
+
+class FaultTestCase(LabTestCase):
+    def copying(self, guest: Guest, destination: Volume, *options: object) -> Running:
+        """A swap that is copying, slowly."""
+        running = self.command.start(
+            'swap', guest.name, 'vda', self.connection(destination), '--bandwidth', SLOW,
+            '--events', 'jsonl', *options,
+        )  # fmt: skip
+        running.wait_copied(1)
+        return running
+
+    def held(self, guest: Guest, destination: Volume, *options: object) -> Running:
+        """A swap that is ready and waits."""
+        running = self.command.start(
+            'swap', guest.name, 'vda', self.connection(destination), '--hold',
+            '--events', 'jsonl', *options,
+        )  # fmt: skip
+        running.wait_state('held')
+        return running
+
+    def assert_back(self, guest: Guest, source: Volume) -> None:
+        """The guest is on its source, with every write, and nothing is left."""
+        guest.wait_acked(20)
+        self.assert_on(guest, source)
+        self.assert_nothing_left(guest)
+        self.assert_survived(guest, source)
+
+    def assert_moved(self, guest: Guest, destination: Volume) -> None:
+        """The guest is on its destination, with every write, and nothing is left."""
+        guest.wait_acked(20)
+        self.assert_on(guest, destination)
+        self.assert_nothing_left(guest)
+        self.assert_survived(guest, destination)
+
+
+class CancelTest(FaultTestCase):
+    def test_interrupt_while_copying(self) -> None:
+        source, destination = self.volume('nfs', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        running = self.copying(guest, destination)
+        running.kill(signal.SIGINT)
+        self.assert_error(running.wait(), 5, 'cancelled')
+        self.assert_back(guest, source)
+
+    def test_cancel_from_another_process_when_ready(self) -> None:
+        source, destination = self.volume('rbd', filled=True), self.volume('iscsi')
+        guest = self.writing_guest(source)
+        running = self.held(guest, destination)
+        self.assert_ok(self.command.run('cancel', self.swap_id()))
+        self.assert_error(running.wait(), 5, 'cancelled')
+        self.assert_back(guest, source)
+
+    def test_terminate_leaves_the_job_and_recover_takes_it_up(self) -> None:
+        source, destination = self.volume('iscsi', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        running = self.copying(guest, destination)
+        running.kill(signal.SIGTERM)
+        self.assertEqual(130, running.wait().code)
+        self.assertTrue(guest.domain.blockJobInfo('vda', 0))
+        guest.domain.blockJobSetSpeed('vda', 0, 0)
+        self.assert_ok(self.command.run('recover'))
+        self.assert_moved(guest, destination)
+
+    def test_speed_changes_while_it_runs(self) -> None:
+        source, destination = self.volume('file', filled=True), self.volume('nfs')
+        guest = self.writing_guest(source)
+        running = self.copying(guest, destination)
+        self.assert_ok(self.command.run('speed', self.swap_id(), '8MiB'))
+        flags = libvirt.VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES
+        speed = guest.domain.blockJobInfo('vda', flags)['bandwidth']
+        self.assertEqual(8 * MIB, speed)
+        self.assert_ok(self.command.run('speed', self.swap_id(), '0'))
+        self.assert_ok(running.wait())
+        self.assert_moved(guest, destination)
+
+    def test_finish_leaves_a_consistent_copy(self) -> None:
+        """Without a pivot: every write acknowledged before the end of the job is in the copy."""
+        source, destination = self.volume('nfs', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        running = self.command.start(
+            'copy', guest.name, 'vda', self.connection(destination), '--reuse-external',
+            '--transient-job', '--finish', '--wait', '--events', 'jsonl',
+        )  # fmt: skip
+        self.assert_ok(running.wait())
+        self.assert_on(guest, source)
+        self.assert_nothing_left(guest)
+        self.assert_survived(guest, source)
+
+
+class GuestGoneTest(FaultTestCase):
+    def test_destroyed_while_copying(self) -> None:
+        """No job event comes; the source has every acknowledged write."""
+        source, destination = self.volume('file', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        running = self.copying(guest, destination)
+        guest.stat()
+        guest.domain.destroy()
+        self.assert_error(running.wait(), 6, 'guest')
+        self.assert_nothing_left(guest)
+        self.assertIn(source.name, guest.domain.XMLDesc(2))
+        guest.boot()
+        self.assert_on(guest, source)
+
+    def test_powered_off_when_ready(self) -> None:
+        source, destination = self.volume('rbd', filled=True), self.volume('nfs')
+        guest = self.writing_guest(source)
+        running = self.held(guest, destination)
+        guest.poweroff()
+        self.assert_error(running.wait(), 6, 'guest')
+        self.assert_nothing_left(guest)
+        guest.boot()
+        self.assert_on(guest, source)
+
+
+class DestinationTest(FaultTestCase):
+    def test_killed_while_copying(self) -> None:
+        """iscsi says nothing when its server dies; the stall is seen and the copy cancelled."""
+        source, destination = self.volume('rbd', filled=True), self.volume('iscsi')
+        guest = self.writing_guest(source)
+        guest.reset()
+        running = self.copying(
+            guest, destination, '--stall-after', 3, '--stall-timeout', 4, '--abort-timeout', 5
+        )
+        self.lab.iscsi.kill()
+        self.addCleanup(self.lab.mend)
+        result = running.wait()
+        self.assert_error(result, 4, 'recover')
+        # The guest did not notice; its job ends once the server is back.
+        guest.wait_acked(20)
+        self.lab.iscsi.start()
+        self.assert_ok_or_cancelled(self.command.run('recover'))
+        self.assert_back(guest, source)
+
+    def test_stopped_and_started_again(self) -> None:
+        """No event comes; the copy is seen to stall, and goes on when the server does."""
+        source, destination = self.volume('file', filled=True), self.volume('nfs')
+        guest = self.writing_guest(source)
+        running = self.copying(guest, destination, '--stall-after', 2)
+        self.addCleanup(self.lab.mend)
+        self.lab.nfs.stop()
+        running.wait_event(lambda e: (e.get('progress') or {}).get('stalled_for', 0) >= 2)
+        guest.wait_acked(20)
+        self.lab.nfs.cont()
+        self.assert_ok(self.command.run('speed', self.swap_id(), '0'))
+        self.assert_ok(running.wait())
+        self.assert_moved(guest, destination)
+
+    def test_status_and_cancel_answer_while_it_hangs(self) -> None:
+        """P9: with the OSD stopped, list, show and cancel do not wait for it."""
+        source, destination = self.volume('nfs', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        running = self.copying(guest, destination, '--abort-timeout', 4)
+        self.addCleanup(self.lab.mend)
+        self.lab.ceph.osd.stop()
+        swap = self.swap_id()
+        self.assert_ok(self.command.run('show', swap, timeout=30))
+        self.assert_ok(self.command.run('cancel', swap, timeout=30))
+        self.assert_error(running.wait(60), 5, 'recover')
+        guest.wait_acked(20)
+        self.lab.ceph.osd.cont()
+        self.assert_ok_or_cancelled(self.command.run('recover'))
+        self.assert_back(guest, source)
+
+    def assert_ok_or_cancelled(self, result: object) -> None:
+        """Recovery of a cancelled swap ends with what it was cancelled for."""
+        code = getattr(result, 'code', None)
+        self.assertIn(code, (0, 4, 5, 6), result)
+
+
+class LibvirtdTest(FaultTestCase):
+    def test_restarted_while_copying(self) -> None:
+        source, destination = self.volume('nfs', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        running = self.copying(guest, destination)
+        self.lab.libvirtd.kill()
+        self.lab.libvirtd.start()
+        self.assert_ok(self.command.run('speed', self.swap_id(), '0'))
+        self.assert_ok(running.wait())
+        self.assert_moved(guest, destination)
+
+    def test_killed_within_the_pivot(self) -> None:
+        """The outcome may be either; what we say is what is."""
+        source, destination = self.volume('file', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        running = self.held(guest, destination)
+        self.assert_ok(self.command.run('pivot', self.swap_id(), '--no-wait'))
+        running.wait_state('pivoting')
+        self.lab.libvirtd.kill()
+        self.lab.libvirtd.start()
+        self.assert_ok(running.wait())
+        self.assert_moved(guest, destination)
+
+    def test_stopped_when_the_command_starts(self) -> None:
+        """libvirtd that does not answer is one line, not a hang."""
+        source, destination = self.volume('file', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        self.addCleanup(self.lab.libvirtd.cont)
+        self.command.configure(call_timeout=3)
+        self.lab.libvirtd.stop()
+        result = self.swap(guest, destination)
+        self.lab.libvirtd.cont()
+        self.assert_error(result, 3, 'libvirt')
+        self.assert_back(guest, source)
+
+
+class ForeignHandsTest(FaultTestCase):
+    def test_another_tool_aborts_our_job(self) -> None:
+        source, destination = self.volume('file', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        running = self.copying(guest, destination)
+        guest.domain.blockJobAbort('vda', 0)
+        result = running.wait()
+        self.assertEqual(6, result.code, result.err)
+        self.assert_back(guest, source)
+
+    def test_another_tool_pivots_our_job(self) -> None:
+        """The evidence says that the guest has moved, so the swap is rolled forward."""
+        source, destination = self.volume('file', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        running = self.held(guest, destination)
+        guest.domain.blockJobAbort('vda', libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
+        self.assert_ok(running.wait())
+        self.assert_moved(guest, destination)
+
+    def test_the_source_is_never_written_after_the_pivot(self) -> None:
+        """P2: the old volume's content stands still from the pivot on."""
+        source, destination = self.volume('nfs', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        self.assert_ok(self.swap(guest, destination))
+        before = source.read_back().read_bytes()
+        guest.wait_acked(200)
+        self.assertEqual(before, source.read_back().read_bytes())
+        self.assert_moved(guest, destination)

@@ -1,0 +1,57 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""P1, P2, P5: every pair of backends, while the guest writes."""
+
+from __future__ import annotations
+
+import testtools
+
+from tests.functional.base import LabTestCase
+
+NATIVE = ('rbd', 'iscsi', 'nfs')
+
+
+class PairsTest(LabTestCase):
+    def _pair(self, from_kind: str, to_kind: str) -> None:
+        """The guest ends on the destination and every acknowledged write is there."""
+        source = self.volume(from_kind, filled=True)
+        destination = self.volume(to_kind)
+        guest = self.writing_guest(source)
+        result = self.swap(guest, destination)
+        self.assert_ok(result)
+        self.assert_on(guest, destination)
+        self.assertEqual(source.id, self.source_of(guest).findtext('serial'))
+        # It goes on writing, to the new volume only.
+        guest.wait_acked(20)
+        self.assert_survived(guest, destination)
+        self.assert_nothing_left(guest)
+
+
+def _add(from_kind: str, to_kind: str) -> None:
+    def test(self: PairsTest) -> None:
+        self._pair(from_kind, to_kind)
+
+    test.__doc__ = f'{from_kind} to {to_kind}: nothing lost, nothing foreign.'
+    setattr(PairsTest, f'test_{from_kind}_to_{to_kind}', test)
+
+
+for _from in (*NATIVE, 'file'):
+    for _to in NATIVE:
+        _add(_from, _to)
+
+
+class PairsTableTest(testtools.TestCase):
+    def test_all_twelve_pairs_are_there(self) -> None:
+        tests = [name for name in dir(PairsTest) if '_to_' in name]
+        self.assertEqual(12, len(tests))
