@@ -11,42 +11,50 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""One block job, driven: the only module of this room that does I/O."""
+"""One block job, driven: start it or take it up, wait, pivot, abort.
+
+The rules are in :mod:`blockmirror_driver.mirror.machine`, the waiting and looking in
+:mod:`blockmirror_driver.mirror.watch`; this is what the swap sees of them.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+from blockmirror_driver import exception
+from blockmirror_driver.mirror import events as ev
+from blockmirror_driver.mirror import methods
+from blockmirror_driver.mirror.machine import MirrorModel
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.mirror.progress import Progress
-from blockmirror_driver.mirror.states import Cause, JobState
+from blockmirror_driver.mirror.snapshot import MirrorSnapshot
+from blockmirror_driver.mirror.states import RUNNING, TERMINAL, Cause, JobState
+from blockmirror_driver.mirror.watch import Watch
+from blockmirror_driver.mirror.witness import Witness
 from blockmirror_driver.model import BytesPerSecond, Disk, Seconds, Source
+from blockmirror_driver.virt.domain import Domain
 
 if TYPE_CHECKING:
     from blockmirror_driver.virt.connection import Hypervisor
-    from blockmirror_driver.virt.domain import Domain
 
-
-@dataclass(frozen=True, slots=True)
-class MirrorSnapshot:
-    """What is known about the job at one moment.
-
-    ``may_have_switched``: a pivot was asked for (or seen), and it was not refused for
-    certain; if the guest is gone then, nobody but its stored XML can tell its disk.
-    """
-
-    state: JobState = JobState.NONE
-    progress: Progress = Progress()
-    reason: str = ''
-    cause: Cause = Cause.NONE
-    may_have_switched: bool = False
+__all__ = ('Mirror', 'MirrorSnapshot')
 
 
 class Mirror:
-    """One block job of one disk."""
+    """One block job of one disk, from its start, or from where another process left it.
+
+    One thread calls all methods but :meth:`wake`, :meth:`snapshot` and :attr:`state`,
+    which any thread may call. Nothing happens between calls: events wait in the queue.
+    An object serves one job; :meth:`close` it (or use it as a context manager).
+
+    :param source: what the guest's disk is now.
+    :param destination: where to copy; its secrets must exist already.
+    :param on_change: called in the calling thread with each new state, and at most twice
+        a second with new progress. What it raises reaches the caller of the method in
+        progress; the job goes on.
+    :param clock: monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -60,20 +68,93 @@ class Mirror:
         on_change: Callable[[MirrorSnapshot], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        raise NotImplementedError
+        self._domain = domain
+        self._dev = dev
+        self._destination = destination
+        self._options = options
+        self._witness = Witness(domain, dev, source=source, destination=destination.source)
+        self._watch = Watch(
+            hypervisor,
+            domain,
+            dev,
+            witness=self._witness,
+            options=options,
+            on_change=on_change,
+            clock=clock,
+        )
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    # What any thread may call
 
     @property
     def state(self) -> JobState:
         """The state at the last evidence."""
-        raise NotImplementedError
+        return self._watch.model.state
+
+    def snapshot(self) -> MirrorSnapshot:
+        """Return what is known. Any thread may call."""
+        return self._watch.snapshot()
+
+    def wake(self) -> None:
+        """Make a waiting thread look at its interrupt at once. Any thread may call."""
+        self._watch.wake()
+
+    # What the owner's thread calls
 
     def start(self) -> None:
-        """Start the copy."""
-        raise NotImplementedError
+        """Start the copy; returns when the hypervisor has accepted it.
 
-    def adopt(self) -> JobState:
-        """Take up a job that already runs."""
-        raise NotImplementedError
+        Returning says no more than that: a destination of another size, for example, fails
+        some milliseconds later. When the answer is lost, what became of the call is
+        read from the guest for at most ``abort_timeout`` seconds.
+
+        :raise Refused: this way to copy can't do it; nothing was called.
+        :raise DiskBusy: the disk has a job already.
+        :raise DestinationUnusable: the hypervisor could not open it; no job was started.
+        :raise HypervisorUnavailable: the call failed and no job was started; or, with
+            ``outcome_unknown``, it hangs, and a job may still appear.
+        :raise WrongState: it was called before.
+        """
+        self._require_new()
+        method = methods.choose(self._options.method)
+        method.check(self._domain, self._destination, self._options)
+        self._watch.listen()
+        try:
+            method.start(self._domain, self._dev, self._destination, self._options)
+        except exception.HypervisorUnavailable as error:
+            if not error.outcome_unknown:
+                raise
+            self._find_out(error)
+        else:
+            self._watch.feed(ev.Accepted())
+
+    def adopt(self, *, pivot_asked: bool = False) -> JobState:
+        """Take up what another process left, by what a reading shows.
+
+        :param pivot_asked: a pivot may have been asked for before; then a guest that is
+            gone is LOST, not FAILED.
+        :raise StateUnknown: the job on the disk is not ours, or the disk is neither the
+            source nor the destination. Nothing is touched.
+        :raise HypervisorUnavailable: nothing could be read.
+        :raise WrongState: this object has a job already.
+        """
+        self._require_new()
+        self._watch.listen()
+        self._watch.model = MirrorModel(may_have_switched=pivot_asked)
+        self._watch.feed(self._witness.read(Seconds(self._clock())))
+        self._leave(JobState.NONE, self._options.abort_timeout)
+        if self.state is JobState.NONE:
+            raise exception.StateUnknown('the block job and the XML contradict each other')
+        found = self.snapshot()
+        if found.cause in (Cause.FOREIGN_JOB, Cause.SOURCE_CHANGED):
+            raise exception.StateUnknown(f'{found.reason}; nothing was touched')
+        return found.state
 
     def wait(
         self,
@@ -82,29 +163,110 @@ class Mirror:
         timeout: Seconds | None = None,
         interrupt: Callable[[], bool] | None = None,
     ) -> JobState:
-        """Wait for a state."""
-        raise NotImplementedError
+        """Return when the state is one of ``until`` or final, or ``interrupt()`` is true.
+
+        ``interrupt`` is looked at after every event and at least every second, calls that
+        hang excepted. The job is not touched, whatever happens.
+
+        :param timeout: seconds from now.
+        :raise TimedOut: at the timeout.
+        :raise NotConverging: at the timeout, when the guest dirties the disk at least as
+            fast as the copy moves it.
+        :raise Stalled: STALLED for longer than ``stall_timeout`` seconds.
+        """
+        interrupted = interrupt or _never
+        self._watch.run(
+            lambda: self.state in until or interrupted() or self._watch.stalled_too_long(),
+            timeout,
+        )
+        state = self.state
+        if state in until or state in TERMINAL or interrupted():
+            return state
+        if self._watch.stalled_too_long():
+            raise exception.Stalled(f'the copy stands still: {self.snapshot().reason}')
+        raise self._timed_out(timeout or Seconds(0.0), until)
 
     def pivot(self) -> JobState:
-        """Ask for the pivot and wait for evidence."""
-        raise NotImplementedError
+        """Ask for the switch, and wait ``pivot_timeout`` seconds at most for evidence.
+
+        Returns PIVOTED (the live XML names the destination); READY (the hypervisor refused,
+        see the snapshot's reason, or the request never arrived); FAILED, LOST or ABORTED;
+        ABORTING (another tool ends the job); or PIVOTING: nothing is known yet. Called again
+        while PIVOTING it only waits on.
+
+        :raise WrongState: the copy is not ready.
+        """
+        self._watch.drain()
+        if self.state not in TERMINAL:
+            self._watch.feed(ev.PivotRequested())
+            self._leave(JobState.PIVOTING, self._options.pivot_timeout)
+        return self.state
 
     def abort(self) -> JobState:
-        """Ask for the end of the job and wait for evidence."""
-        raise NotImplementedError
+        """Ask for the end of the job, and wait ``abort_timeout`` seconds for evidence.
+
+        Returns ABORTED, FAILED or LOST; PIVOTED (another tool was faster); or ABORTING, when
+        the destination holds the job. Called again it asks again and waits on. Of a copy
+        that was READY, :attr:`MirrorSnapshot.end_confirmed` says whether the destination is
+        a consistent copy.
+
+        :raise WrongState: there is no job yet, or a pivot is under way.
+        """
+        self._watch.drain()
+        self._watch.feed(ev.AbortRequested())
+        self._watch.run(_never, self._options.abort_timeout)
+        return self.state
 
     def set_speed(self, bandwidth: BytesPerSecond) -> None:
-        """Change the speed, in bytes/s."""
-        raise NotImplementedError
+        """Change the job's limit; 0 lifts it. It takes effect at once.
 
-    def wake(self) -> None:
-        """Make a waiting thread look at its interrupt."""
-        raise NotImplementedError
-
-    def snapshot(self) -> MirrorSnapshot:
-        """Return what is known; any thread."""
-        raise NotImplementedError
+        :raise WrongState: there is no job that copies.
+        :raise HypervisorUnavailable: it was not changed, or with ``outcome_unknown`` it may
+            have been.
+        """
+        self._watch.drain()
+        if self.state not in RUNNING:
+            raise exception.WrongState(f'the copy is {self.state.value}')
+        self._domain.set_speed(self._dev, bandwidth)
+        self._watch.speed_changed(bandwidth)
 
     def close(self) -> None:
-        """Stop listening; the job is left as it is."""
-        raise NotImplementedError
+        """Stop listening. The job is left as it is. A second call does nothing."""
+        self._watch.close()
+
+    def _require_new(self) -> None:
+        if self._watch.model != MirrorModel():
+            raise exception.WrongState(f'the copy is {self.state.value} already')
+
+    def _leave(self, state: JobState, timeout: Seconds) -> None:
+        self._watch.run(lambda: self._watch.model.state is not state, timeout)
+
+    def _find_out(self, error: exception.HypervisorUnavailable) -> None:
+        """Read what became of a start that was not answered; return if it is a job."""
+        self._watch.feed(ev.Asked())
+        self._leave(JobState.NONE, self._options.abort_timeout)
+        found = self.snapshot()
+        if found.state is JobState.NONE:
+            raise error
+        if found.cause is Cause.FOREIGN_JOB:
+            raise exception.DiskBusy('another block job holds the disk') from error
+        if found.state is JobState.LOST and found.cause is Cause.VANISHED:
+            raise exception.HypervisorUnavailable(
+                f'the copy was not started: {error}', code=error.code
+            ) from error
+
+    def _timed_out(self, timeout: float, until: Collection[JobState]) -> exception.TimedOut:
+        wanted = ' or '.join(sorted(state.value for state in until)) or 'at its end'
+        text = f'the copy was not {wanted} within {timeout:g} s'
+        progress = self.snapshot().progress
+        copying = self.state is JobState.COPYING
+        if copying and progress.rate > 0 and not progress.converges:
+            return exception.NotConverging(
+                f'{text}: the guest writes {progress.dirty_rate} bytes/s, the copy moves '
+                f'{progress.rate}'
+            )
+        return exception.TimedOut(text)
+
+
+def _never() -> bool:
+    return False

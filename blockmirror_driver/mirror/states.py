@@ -118,7 +118,6 @@ def _transitions() -> frozenset[tuple[JobState, JobState]]:
     inner |= {(s.PIVOTING, s.ABORTING), (s.ABORTING, s.PIVOTING)}
     alive = set(JobState) - TERMINAL
     ends = {(one, end) for one in alive for end in TERMINAL}
-    # Nothing was asked of a job that was never seen, and none is known to have failed.
     return frozenset(inner | ends)
 
 
