@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Bytes, Disk, FileSource, BlockSource, NetworkSource
+from blockmirror_driver.model import BlockSource, Bytes, Disk, FileSource, NetworkSource
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
@@ -306,7 +306,7 @@ def _secrets(subject: Subject) -> Check:
 
 
 def _inherits(source: Disk, destination: Disk) -> Check:
-    """libvirt keeps these from the disk the guest has; none can change on a live disk."""
+    """Libvirt keeps these from the disk the guest has; none can change on a live disk."""
     names = ('cache', 'io', 'discard', 'detect_zeroes')
     kept = [
         f'{name}={getattr(source.driver, name)}'

@@ -37,6 +37,7 @@ from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.request import RequestKind
 from blockmirror_driver.swap.states import SwapState, may_follow
 
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One line of a swap's history; ``at`` is seconds since the epoch."""
@@ -192,7 +193,8 @@ class Journal:
             if owner is not None and owner.is_alive and owner != Owner.current():
                 return False
             db.execute(
-                'UPDATE swap SET owner = ? WHERE id = ?', (rows.owner_text(Owner.current()), swap_id)
+                'UPDATE swap SET owner = ? WHERE id = ?',
+                (rows.owner_text(Owner.current()), swap_id),
             )
             return True
 
@@ -253,7 +255,8 @@ class Journal:
                 (time.time(), swap_id),
             ).fetchall()
         return tuple(
-            Request(number, RequestKind(kind), argument) for number, kind, argument in sorted(found)
+            Request(number, RequestKind(kind), argument)
+            for number, kind, argument in sorted(found)
         )
 
     def was_taken(self, number: int) -> bool:

@@ -76,8 +76,6 @@ def _require(found: Evidence, side: Side) -> None:
 def _store(hypervisor: Hypervisor, record: SwapRecord, chosen_xml: str, chosen: Disk) -> None:
     domain = hypervisor.domain(record.domain_uuid)
     as_domain = f'<domain><devices>{chosen_xml}</devices></domain>'
-    domain.define(
-        xml_domain.with_disk_source(
-            domain.xml(inactive=True), record.dev, chosen, live_xml=as_domain
-        )
+    domain.rewrite_stored(
+        lambda stored: xml_domain.with_disk_source(stored, record.dev, chosen, live_xml=as_domain)
     )

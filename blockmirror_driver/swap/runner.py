@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
-from blockmirror_driver.mirror.engine import Mirror, MirrorSnapshot
+from blockmirror_driver.mirror.engine import Mirror
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.mirror.states import JobState
+from blockmirror_driver.mirror.snapshot import MirrorSnapshot
+from blockmirror_driver.mirror.states import Cause, JobState
 from blockmirror_driver.model import BytesPerSecond, Disk, Seconds
 from blockmirror_driver.swap import cleanup, evidence, verify
 from blockmirror_driver.swap.control import Control, Inbox
@@ -184,7 +185,8 @@ class Runner:
             state = self._pivot()
             if state is not JobState.READY:
                 return self._ended(state)
-            self._advance(SwapState.READY, 'QEMU refused the pivot; the job is still there')
+            # Refused for certain, so that a guest that dies now has not switched.
+            self._advance(SwapState.READY, self._mirror.snapshot().reason, pivot_requested=False)
         raise exception.TimedOut(f'QEMU refused to pivot {PIVOT_ATTEMPTS} times')
 
     def _wait_ready(self) -> JobState:
@@ -272,8 +274,8 @@ class Runner:
         """End the job in READY: the destination is consistent, the guest stays."""
         self._advance(SwapState.CANCELLING, 'finishing without a pivot')
         state = self._mirror.abort()
-        verdict = self._verdict()
-        if state is not JobState.ABORTED or verdict.decision is not Decision.REVERT:
+        # A failure looks the same in the XML: only a confirmed abort leaves a whole copy.
+        if not self._mirror.snapshot().end_confirmed:
             return self._ended(state)
         # The destination's secrets stay only with those who use it: nobody does.
         cleanup.release(self._hypervisor, self._swap)
@@ -290,17 +292,20 @@ class Runner:
 
     def _ended(self, state: JobState) -> Outcome:
         """The job is over, or its end can't be seen: let the evidence speak."""
-        reason = self._mirror.snapshot().reason
-        causes = {
-            JobState.LOST: exception.JobLost(reason or 'the block job vanished'),
-            JobState.ABORTED: exception.CopyFailed(
-                reason or 'the block job was cancelled by another tool'
-            ),
-            JobState.FAILED: exception.CopyFailed(reason or 'the block job failed'),
-            JobState.PIVOTING: exception.TimedOut('the pivot was not seen to happen in time'),
-            JobState.ABORTING: exception.TimedOut('the block job is still ending'),
-        }
-        return self._settle(causes.get(state, exception.CopyFailed(reason or state.value)))
+        snapshot = self._mirror.snapshot()
+        reason = snapshot.reason or f'the block job is {state.value}'
+        cause: exception.BlockmirrorError
+        if snapshot.cause is Cause.GUEST_GONE:
+            cause = exception.GuestGone(reason)
+        elif state is JobState.LOST:
+            cause = exception.JobLost(reason)
+        elif state is JobState.PIVOTING:
+            cause = exception.TimedOut('the pivot was not seen to happen in time')
+        elif state is JobState.ABORTING:
+            cause = exception.TimedOut('the block job is still ending')
+        else:
+            cause = exception.CopyFailed(reason)
+        return self._settle(cause)
 
     def _back(self, cause: exception.BlockmirrorError) -> Outcome:
         """Ask for the abort, wait for its end, then decide by evidence."""

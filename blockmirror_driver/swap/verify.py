@@ -70,8 +70,9 @@ def repair_stored(domain: Domain, dev: str) -> None:
     """Give the stored XML's disk the source and the format of the live one."""
     live_xml = domain.xml()
     live = xml_domain.find(live_xml, dev)
-    stored_xml = domain.xml(inactive=True)
-    domain.define(xml_domain.with_disk_source(stored_xml, dev, live.disk, live_xml=live_xml))
+    domain.rewrite_stored(
+        lambda stored: xml_domain.with_disk_source(stored, dev, live.disk, live_xml=live_xml)
+    )
 
 
 def _is_stale(found: Evidence) -> bool:
