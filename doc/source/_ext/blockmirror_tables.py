@@ -1,0 +1,199 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Directives that draw tables of the documentation from the code, so that they can't age.
+
+``.. exit-codes::``            the families of errors and the codes of swap states
+``.. errors::``                every error, its code, its hint and whether to retry
+``.. states:: swap|mirror``    each state, what holds in it and what may follow
+``.. evidence::``              what the reconciler decides for every evidence there can be
+``.. rooms::``                 each room with the first line of its docstring
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import inspect
+import itertools
+import pkgutil
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.docutils import SphinxDirective
+
+import blockmirror_driver
+from blockmirror_driver import exception
+from blockmirror_driver.mirror import states as mirror_states
+from blockmirror_driver.swap import reconcile
+from blockmirror_driver.swap import states as swap_states
+
+
+class Table(SphinxDirective):
+    """A list-table whose cells are reStructuredText."""
+
+    header: ClassVar[Sequence[str]]
+    widths: ClassVar[str] = 'auto'
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        """Yield the rows."""
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        """Lay the rows out as a list-table and let docutils parse it."""
+        lines = ['.. list-table::', '   :header-rows: 1', f'   :widths: {self.widths}', '']
+        for row in (self.header, *self.rows()):
+            for index, cell in enumerate(row):
+                first, *rest = inspect.cleandoc(cell).splitlines() or ['']
+                lines.append(f'   {"*" if index == 0 else " "} - {first}')
+                lines += [f'       {line}' if line else '' for line in rest]
+        node = nodes.container()
+        source = f'<{self.name}>'
+        self.state.nested_parse(StringList(lines, source), self.content_offset, node)
+        return node.children
+
+
+class ExitCodes(Table):
+    """What each exit code means, and which states of a swap it may come with."""
+
+    header = ('Code', 'Meaning', 'The swap may be')
+    widths = '8 60 32'
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """One row per code."""
+        yield '0', 'Done, and verified.', _states(0)
+        for family in exception.families():
+            yield str(family.exit_code), family.meaning, _states(family.exit_code)
+        text = 'Interrupted by a signal. The block job was left running, journaled.'
+        yield '130', text, _states(130)
+
+
+class Errors(Table):
+    """Every error of the tree."""
+
+    header = ('Error', 'Code', 'Means', 'Hint', 'Retry')
+    widths = '20 6 34 32 8'
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Depth first, as the tree is drawn."""
+        for family in exception.families():
+            yield from self._below(family)
+
+    def _below(self, error: type[exception.BlockmirrorError]) -> Iterator[Sequence[str]]:
+        means = inspect.getdoc(error) or ''
+        yield (
+            f'``{error.__name__}``',
+            str(error.exit_code),
+            means.partition('\n\n')[0],
+            error.default_hint or '-',
+            'yes' if error.retryable else 'no',
+        )
+        for child in error.__subclasses__():
+            if child.__module__ == exception.__name__:
+                yield from self._below(child)
+
+
+class States(Table):
+    """The states of one of the two machines."""
+
+    header = ('State', 'What holds in it', 'May become')
+    widths = '14 60 26'
+    required_arguments = 1
+
+    MACHINES: ClassVar[dict[str, tuple[type[enum.Enum], frozenset[tuple[Any, Any]]]]] = {
+        'swap': (swap_states.SwapState, swap_states.TRANSITIONS),
+        'mirror': (mirror_states.JobState, mirror_states.TRANSITIONS),
+    }
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """In the order of the enumeration, with the prose beside each member."""
+        machine, transitions = self.MACHINES[self.arguments[0]]
+        documented = ModuleAnalyzer.for_module(machine.__module__).find_attr_docs()
+        for state in machine:
+            prose = '\n'.join(documented.get((machine.__name__, state.name), ['-']))
+            after = [new for new in machine if (state, new) in transitions]
+            yield state.name, prose.strip(), ', '.join(new.name for new in after) or '(final)'
+
+
+class EvidenceTable(Table):
+    """Every combination of evidence, folded into as few rows as the decisions allow."""
+
+    header = ('Guest', 'Block job', 'Live source', 'Stored source', 'Pivot asked', 'Then')
+    widths = '10 16 16 16 10 32'
+
+    FIELDS: ClassVar[tuple[tuple[object, ...], ...]] = (
+        tuple(reconcile.Guest),
+        tuple(reconcile.Job),
+        tuple(reconcile.Side),
+        tuple(reconcile.Side),
+        (False, True),
+    )
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Ask the reconciler about each combination; group what it answers alike."""
+        groups: dict[reconcile.Verdict, list[tuple[object, ...]]] = {}
+        for values in itertools.product(*self.FIELDS):
+            verdict = reconcile.decide(reconcile.Evidence(*values))  # type: ignore[arg-type]
+            groups.setdefault(verdict, []).append(values)
+        for verdict, found in groups.items():
+            seen = [{values[field] for values in found} for field in range(len(self.FIELDS))]
+            then = f'**{verdict.decision.value}**: {verdict.reason}'
+            if len(found) != len(list(itertools.product(*seen))):
+                raise self.error(f'{verdict.reason}: covers no rectangle of the evidence')
+            cells = [_cell(values, whole) for values, whole in zip(seen, self.FIELDS, strict=True)]
+            yield (*cells, then)
+
+
+class Rooms(Table):
+    """What each room is for, in its own words."""
+
+    header = ('Room', 'What it is for')
+    widths = '20 80'
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Packages and modules at the top."""
+        for found in pkgutil.iter_modules(blockmirror_driver.__path__):
+            module = importlib.import_module(f'blockmirror_driver.{found.name}')
+            summary = (inspect.getdoc(module) or '-').partition('\n\n')[0]
+            yield f'``{found.name}{"/" if found.ispkg else ".py"}``', summary
+
+
+def _states(code: int) -> str:
+    found = [state.name for state, codes in swap_states.EXIT_CODES.items() if code in codes]
+    return ', '.join(found) or 'none was begun'
+
+
+def _cell(values: set[object], whole: Sequence[object]) -> str:
+    if values == set(whole):
+        return 'any'
+    return ', '.join(_word(value) for value in whole if value in values)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, enum.Enum):
+        return str(value.value)
+    return 'yes' if value else 'no'
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directives."""
+    app.add_directive('exit-codes', ExitCodes)
+    app.add_directive('errors', Errors)
+    app.add_directive('states', States)
+    app.add_directive('evidence', EvidenceTable)
+    app.add_directive('rooms', Rooms)
+    return {'version': '1', 'parallel_read_safe': True, 'parallel_write_safe': True}
