@@ -16,22 +16,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Disk
 from blockmirror_driver.swap.journal import Journal
+from blockmirror_driver.swap.ledger import Swap
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
 from blockmirror_driver.virt.secrets import SecretLifetime
 from blockmirror_driver.xml import disk as xml_disk
 from blockmirror_driver.xml import domain as xml_domain
 from blockmirror_driver.xml import metadata
-
-if TYPE_CHECKING:
-    from blockmirror_driver.swap.runner import Swap
 
 LOG = logging.getLogger(__name__)
 

@@ -349,7 +349,7 @@ class Journal:
             version = db.execute('PRAGMA user_version').fetchone()[0]
             if version > rows.SCHEMA_VERSION:
                 raise exception.JournalUnusable(
-                    f'journal {self.path} is of schema {version}, this release knows {rows.SCHEMA_VERSION}',
+                    f'journal {self.path} is of schema {version}, not {rows.SCHEMA_VERSION}',
                     hint='it was written by a newer release; upgrade this one',
                 )
             if version == 0:

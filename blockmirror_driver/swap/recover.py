@@ -26,10 +26,11 @@ from blockmirror_driver.model import Disk
 from blockmirror_driver.swap import cleanup, evidence
 from blockmirror_driver.swap.control import Control
 from blockmirror_driver.swap.journal import Journal
+from blockmirror_driver.swap.ledger import Observer, swap_of
 from blockmirror_driver.swap.reconcile import Decision, decide
 from blockmirror_driver.swap.record import Outcome, RecoverResult, SwapRecord
 from blockmirror_driver.swap.request import Ending
-from blockmirror_driver.swap.runner import Observer, Runner, swap_of
+from blockmirror_driver.swap.runner import Runner
 from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain

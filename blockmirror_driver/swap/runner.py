@@ -16,29 +16,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.engine import Mirror
-from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.mirror.snapshot import MirrorSnapshot
 from blockmirror_driver.mirror.states import Cause, JobState
-from blockmirror_driver.model import BytesPerSecond, Disk, Seconds
+from blockmirror_driver.model import BytesPerSecond, Seconds
 from blockmirror_driver.swap import cleanup, evidence, verify
 from blockmirror_driver.swap.control import Control, Inbox
 from blockmirror_driver.swap.journal import Journal
+from blockmirror_driver.swap.ledger import Ledger, Observer, Swap
 from blockmirror_driver.swap.reconcile import Decision, Verdict, decide
-from blockmirror_driver.swap.record import Outcome, SwapEvent, SwapRecord
+from blockmirror_driver.swap.record import Outcome
 from blockmirror_driver.swap.request import Ending, RequestKind
 from blockmirror_driver.swap.states import SWITCHED, SwapState
 from blockmirror_driver.virt.connection import Hypervisor
 
 LOG = logging.getLogger(__name__)
-
-Observer = Callable[[SwapEvent], None]
 
 #: Pivots that QEMU may refuse (job not ready after all) before the swap is given up.
 PIVOT_ATTEMPTS = 3
@@ -48,22 +43,6 @@ class Left(exception.BlockmirrorError):
     """The user asked to return with the block job running. Never leaves this package."""
 
     exit_code = 130
-
-
-@dataclass(frozen=True, slots=True)
-class Swap:
-    """What a runner works on; ``destination`` cites secrets that exist."""
-
-    id: str
-    domain_name: str
-    domain_uuid: str
-    dev: str
-    source: Disk
-    destination: Disk
-    options: CopyOptions
-    ending: Ending
-    serial: str | None
-    hold: bool = False
 
 
 class Runner:
@@ -85,10 +64,10 @@ class Runner:
         self._journal = journal
         self._swap = swap
         self._control = control
-        self._observer = observer or (lambda _event: None)
+        self._ledger = Ledger(journal, swap, observer)
         self._inbox = Inbox(journal, swap.id, control)
         self._hold = swap.hold
-        self._state = journal.record(swap.id).state
+        self._ledger.state = journal.record(swap.id).state
         self._started = time.monotonic()
         self._moved = 0
         self._pivot_seconds: float | None = None
@@ -100,19 +79,18 @@ class Runner:
             source=swap.source.source,
             destination=swap.destination,
             options=swap.options,
-            on_change=self._on_change,
+            on_change=self._ledger.on_change,
         )
         control.attach(self._mirror.wake)
 
     @property
     def state(self) -> SwapState:
         """The state last written to the journal."""
-        return self._state
+        return self._ledger.state
 
     def note(self, text: str) -> None:
         """Add a line to the outcome's notes and the journal's history."""
-        self._notes.append(text)
-        self._journal.note(self._swap.id, text)
+        self._ledger.note(text)
 
     def copy(self) -> Outcome:
         """Start the block job and bring the swap to its end.
@@ -121,8 +99,8 @@ class Runner:
             destination let go, unless the message says that the job is still ending.
         :raise StateUnknown: nothing more was touched.
         """
-        self._advance(SwapState.COPYING, 'starting the block job')
-        self._emit('start', self._swap.source.source.describe())
+        self._ledger.advance(SwapState.COPYING, 'starting the block job')
+        self._ledger.emit('start', self._swap.source.source.describe())
         try:
             self._mirror.start()
         except exception.BlockmirrorError as error:
@@ -164,7 +142,7 @@ class Runner:
         except (exception.TimedOut, exception.Cancelled) as error:
             return self._back(error)
         except exception.BlockmirrorError as error:
-            if self._state in SWITCHED or self._state is SwapState.UNKNOWN:
+            if self._ledger.state in SWITCHED or self._ledger.state is SwapState.UNKNOWN:
                 raise
             return self._settle(error)
 
@@ -174,8 +152,8 @@ class Runner:
         state = self._wait_ready()
         if state is not JobState.READY:
             return self._ended(state)
-        self._advance(SwapState.READY, 'source and destination are the same')
-        self._emit('ready')
+        self._ledger.advance(SwapState.READY, 'source and destination are the same')
+        self._ledger.emit('ready')
         for _attempt in range(PIVOT_ATTEMPTS):
             state = self._hold_until_told()
             if state is not JobState.READY:
@@ -186,13 +164,14 @@ class Runner:
             if state is not JobState.READY:
                 return self._ended(state)
             # Refused for certain, so that a guest that dies now has not switched.
-            self._advance(SwapState.READY, self._mirror.snapshot().reason, pivot_requested=False)
+            self._ledger.advance(
+                SwapState.READY, self._mirror.snapshot().reason, pivot_requested=False
+            )
         raise exception.TimedOut(f'QEMU refused to pivot {PIVOT_ATTEMPTS} times')
 
     def _wait_ready(self) -> JobState:
-        deadline = self._started + self._swap.options.copy_timeout
         while True:
-            left = Seconds(max(0.0, deadline - time.monotonic()))
+            left = Seconds(max(0.0, self._swap.options.copy_timeout - self._ledger.elapsed))
             state = self._mirror.wait(
                 {JobState.READY}, timeout=left, interrupt=self._inbox.pending
             )
@@ -204,8 +183,8 @@ class Runner:
         """Wait while on hold; READY means: go on. Any other state: the job has ended."""
         self._take_up()
         while self._hold:
-            if self._state is not SwapState.HELD:
-                self._advance(SwapState.HELD, 'held; waiting to be told')
+            if self._ledger.state is not SwapState.HELD:
+                self._ledger.advance(SwapState.HELD, 'held; waiting to be told')
             # READY is the state it is in: only an end, or a request, is waited for.
             state = self._mirror.wait(
                 {JobState.PIVOTED}, timeout=None, interrupt=self._inbox.pending
@@ -213,8 +192,8 @@ class Runner:
             if state is not JobState.READY:
                 return state
             self._take_up()
-        if self._state is SwapState.HELD:
-            self._advance(SwapState.READY, 'told to go on')
+        if self._ledger.state is SwapState.HELD:
+            self._ledger.advance(SwapState.READY, 'told to go on')
         return self._mirror.state
 
     def _take_up(self) -> None:
@@ -245,13 +224,13 @@ class Runner:
 
     def _pivot(self) -> JobState:
         self._agree()
-        self._advance(SwapState.PIVOTING, 'asking for the pivot', pivot_requested=True)
+        self._ledger.advance(SwapState.PIVOTING, 'asking for the pivot', pivot_requested=True)
         cleanup.mark(self._hypervisor, self._swap, 'pivoting')
         began = time.monotonic()
         try:
             return self._mirror.pivot()
         finally:
-            self._pivot_seconds = time.monotonic() - began
+            self._ledger.pivot_seconds = time.monotonic() - began
 
     def _agree(self) -> None:
         """Make live and stored source agree, so that a guest that dies now leaves an answer."""
@@ -272,21 +251,23 @@ class Runner:
 
     def _finish(self) -> Outcome:
         """End the job in READY: the destination is consistent, the guest stays."""
-        self._advance(SwapState.CANCELLING, 'finishing without a pivot')
+        self._ledger.advance(SwapState.CANCELLING, 'finishing without a pivot')
         state = self._mirror.abort()
         # A failure looks the same in the XML: only a confirmed abort leaves a whole copy.
         if not self._mirror.snapshot().end_confirmed:
             return self._ended(state)
         # The destination's secrets stay only with those who use it: nobody does.
         cleanup.release(self._hypervisor, self._swap)
-        self._advance(SwapState.FINISHED, 'the destination is a consistent copy', exit_code=0)
-        return self._outcome(0)
+        self._ledger.advance(
+            SwapState.FINISHED, 'the destination is a consistent copy', exit_code=0
+        )
+        return self._ledger.outcome(0)
 
     def _leave(self) -> Outcome:
         self._journal.note(self._swap.id, 'left running; blockmirror recover takes it up')
         self._journal.release(self._swap.id)
         code = 0 if self._swap.ending is Ending.ASYNC else Left.exit_code
-        return self._outcome(code)
+        return self._ledger.outcome(code)
 
     # -- the end -----------------------------------------------------------------------
 
@@ -309,8 +290,8 @@ class Runner:
 
     def _back(self, cause: exception.BlockmirrorError) -> Outcome:
         """Ask for the abort, wait for its end, then decide by evidence."""
-        if self._state is not SwapState.CANCELLING:
-            self._advance(SwapState.CANCELLING, cause.message)
+        if self._ledger.state is not SwapState.CANCELLING:
+            self._ledger.advance(SwapState.CANCELLING, cause.message)
         try:
             state = self._mirror.abort()
         except exception.BlockmirrorError as error:
@@ -325,13 +306,14 @@ class Runner:
         text = f'{cause.message}; the block job ends when the destination answers again'
         self._journal.note(self._swap.id, text, exit_code=cause.exit_code)
         self._journal.release(self._swap.id)
-        self._emit('error', text)
+        self._ledger.emit('error', text)
         error = type(cause)(
             text, hint=f'the guest is on the source; later: blockmirror recover {self._swap.id}'
         )
         raise error from cause
 
     def _settle(self, cause: exception.BlockmirrorError) -> Outcome:
+        """Let the evidence decide; ``cause`` is why one has to look."""
         try:
             verdict = self._verdict()
         except exception.BlockmirrorError as error:
@@ -340,13 +322,11 @@ class Runner:
             return self._forward()
         if verdict.decision is Decision.REVERT:
             return self._revert(cause)
-        if verdict.decision is Decision.UNKNOWN:
-            return self._unknown(f'{cause.message}; {verdict.reason}', cause)
-        # A job of ours still runs although we meant it to have ended, or to have started.
-        if self._state in (SwapState.PIVOTING, SwapState.UNKNOWN):
-            return self._unknown(f'{cause.message}; {verdict.reason}', cause)
-        if self._state is SwapState.CANCELLING:
+        # Else a job of ours still runs although we meant it to have ended, or to have started.
+        if self._ledger.state is SwapState.CANCELLING and verdict.decision is not Decision.UNKNOWN:
             return self._still_ending(cause)
+        if verdict.decision is Decision.UNKNOWN or self._ledger.state is SwapState.PIVOTING:
+            return self._unknown(f'{cause.message}; {verdict.reason}', cause)
         return self._adopt_and_back(cause)
 
     def _adopt_and_back(self, cause: exception.BlockmirrorError) -> Outcome:
@@ -374,20 +354,20 @@ class Runner:
         problems = cleanup.release(self._hypervisor, self._swap)
         if problems:
             self._journal.note(self._swap.id, '; '.join(problems))
-        self._advance(SwapState.REVERTED, cause.message, exit_code=cause.exit_code)
-        self._emit('error', cause.message)
+        self._ledger.advance(SwapState.REVERTED, cause.message, exit_code=cause.exit_code)
+        self._ledger.emit('error', cause.message)
         raise cause
 
     def _unknown(self, text: str, cause: Exception) -> Outcome:
         code = exception.StateUnknown.exit_code
-        self._advance(SwapState.UNKNOWN, text, exit_code=code)
+        self._ledger.advance(SwapState.UNKNOWN, text, exit_code=code)
         self._journal.release(self._swap.id)
-        self._emit('error', text)
+        self._ledger.emit('error', text)
         raise exception.StateUnknown(text) from cause
 
     def _forward(self) -> Outcome:
         """The guest is on the destination: nothing raises from here on."""
-        self._advance(SwapState.PIVOTED, 'the guest is on the destination')
+        self._ledger.advance(SwapState.PIVOTED, 'the guest is on the destination')
         code = exception.CleanupIncomplete.exit_code
         try:
             found = verify.verify(
@@ -398,85 +378,26 @@ class Runner:
                 self._swap.destination,
                 serial=self._swap.serial,
             )
-            self._notes += found.notes
+            for note in found.notes:
+                self._ledger.note(note)
             if not found.ok:
                 return self._unclean('; '.join(found.problems))
-            self._advance(SwapState.VERIFIED, 'live and stored XML name the destination')
+            self._ledger.advance(SwapState.VERIFIED, 'live and stored XML name the destination')
             problems = cleanup.complete(self._hypervisor, self._journal, self._swap)
             if problems:
                 return self._unclean('; '.join(problems))
-            self._advance(SwapState.CLEANED, 'done', exit_code=0)
+            self._ledger.advance(SwapState.CLEANED, 'done', exit_code=0)
             code = 0
         except exception.BlockmirrorError as error:
             return self._unclean(error.message)
-        return self._outcome(code)
+        return self._ledger.outcome(code)
 
     def _unclean(self, text: str) -> Outcome:
         code = exception.CleanupIncomplete.exit_code
-        self._notes.append(text)
         LOG.warning('Swap %s pivoted, but is not clean yet: %s', self._swap.id, text)
         try:
-            self._journal.note(self._swap.id, text, exit_code=code)
+            self._ledger.note(text, exit_code=code)
             self._journal.release(self._swap.id)
         except exception.JournalUnusable:
             LOG.exception('Swap %s: the journal could not be written', self._swap.id)
-        return self._outcome(code)
-
-    # -- telling -----------------------------------------------------------------------
-
-    def _advance(
-        self,
-        state: SwapState,
-        detail: str,
-        *,
-        pivot_requested: bool | None = None,
-        exit_code: int | None = None,
-    ) -> None:
-        self._journal.advance(
-            self._swap.id, state, detail, pivot_requested=pivot_requested, exit_code=exit_code
-        )
-        self._state = state
-        LOG.info('Swap %s of %s %s: %s', self._swap.id, self._swap.dev, state.value, detail)
-        self._emit('state', detail)
-
-    def _on_change(self, snapshot: MirrorSnapshot) -> None:
-        self._moved = max(self._moved, snapshot.progress.cur)
-        if self._state in (SwapState.COPYING, SwapState.READY, SwapState.HELD):
-            self._journal.progress(self._swap.id, snapshot.progress)
-        self._emit('progress', snapshot.reason, snapshot)
-
-    def _emit(self, event: str, detail: str = '', snapshot: MirrorSnapshot | None = None) -> None:
-        progress = snapshot.progress if snapshot else None
-        self._observer(SwapEvent(time.time(), self._swap.id, event, self._state, detail, progress))
-
-    def _outcome(self, exit_code: int) -> Outcome:
-        self._emit('end', self._state.value)
-        return Outcome(
-            swap_id=self._swap.id,
-            state=self._state,
-            domain=self._swap.domain_name,
-            dev=self._swap.dev,
-            source=self._swap.source.source.describe(),
-            destination=self._swap.destination.source.describe(),
-            bytes_moved=self._moved,
-            seconds=time.monotonic() - self._started,
-            exit_code=exit_code,
-            pivot_seconds=self._pivot_seconds,
-            notes=tuple(self._notes),
-        )
-
-
-def swap_of(record: SwapRecord, source: Disk, destination: Disk, options: CopyOptions) -> Swap:
-    """Make a runner's subject of a journal's row."""
-    return Swap(
-        id=record.id,
-        domain_name=record.domain_name,
-        domain_uuid=record.domain_uuid,
-        dev=record.dev,
-        source=source,
-        destination=destination,
-        options=options,
-        ending=record.ending,
-        serial=record.serial,
-        hold=record.hold,
-    )
+        return self._ledger.outcome(code)

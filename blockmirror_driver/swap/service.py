@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,21 +33,20 @@ from blockmirror_driver.swap.checks import Check, Subject
 from blockmirror_driver.swap.control import Control
 from blockmirror_driver.swap.doctor import examine
 from blockmirror_driver.swap.journal import Journal, Step
+from blockmirror_driver.swap.ledger import Observer, swap_of
 from blockmirror_driver.swap.owner import Owner
 from blockmirror_driver.swap.plan import Plan, Planner
 from blockmirror_driver.swap.reconcile import Side
 from blockmirror_driver.swap.record import Outcome, RecoverResult, SwapEvent, SwapRecord
 from blockmirror_driver.swap.recover import Recovery
 from blockmirror_driver.swap.request import RequestKind, SwapRequest
-from blockmirror_driver.swap.runner import Runner, swap_of
+from blockmirror_driver.swap.runner import Runner
 from blockmirror_driver.swap.states import ENDED, SwapState
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.secrets import SecretLifetime
 from blockmirror_driver.xml import disk as xml_disk
 
 LOG = logging.getLogger(__name__)
-
-Observer = Callable[[SwapEvent], None]
 
 
 class SwapService:
