@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.action == 'up' and not namespace.inside():
             with _lock(layout):
                 layout.make()
+                if namespace.holder is None:
+                    teardown.down(layout, namespace, keep=True)  # what outlived its holder
                 namespace.open()
                 build.install(layout.guests)  # out here, where there is a network
                 return _inside(namespace, layout, ['up'])
@@ -78,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 def _lock(layout: Layout) -> Iterator[None]:
     """One "up" or "down" of a lab at a time; the file stays, as removing it would be a race."""
     layout.root.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    with open(layout.root.parent / f'.{layout.name}.lock', 'w') as lock:
+    with (layout.root.parent / f'.{layout.name}.lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -121,7 +123,7 @@ def _up(layout: Layout) -> int:
 
 
 def _status(layout: Layout) -> int:
-    status = Lab(layout).status()
+    status = {'namespaces': 'up', **Lab(layout).status()}
     for name, word in status.items():
         print(f'{name}: {word}')
     return 0 if set(status.values()) == {'up'} else 1

@@ -200,9 +200,7 @@ class Ceph:
         admin = self._etc / 'ceph.client.admin.keyring'
         self._key(home / 'mon.keyring', 'mon.', {'mon': 'allow *'})
         self._key(admin, 'client.admin', everything)
-        self._key(
-            home / 'mgr.x.keyring', 'mgr.x', {'mon': 'allow profile mgr', 'osd': 'allow *'}
-        )
+        self._key(home / 'mgr.x.keyring', 'mgr.x', {'mon': 'allow profile mgr', 'osd': 'allow *'})
         self._key(
             home / 'cinder.keyring',
             f'client.{USER}',

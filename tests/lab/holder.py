@@ -18,6 +18,7 @@ Started as ``unshare --mount --net python -m tests.lab.holder ROOT``.
 
 import os
 import pathlib
+import shutil
 import sys
 
 from tests.lab.layout import Layout
@@ -42,6 +43,7 @@ _PRIVATE = (
 
 def hold(layout: Layout) -> None:
     """Set up the namespaces that this process was started in, say so, and stay for ever."""
+    shutil.rmtree(layout.hostdirs / 'run', ignore_errors=True)  # as after a boot
     for name in _PRIVATE:
         target = pathlib.Path(name)
         if target.is_dir():

@@ -17,9 +17,12 @@ tgtd forgets its targets when it ends.  The lab remembers them, and :meth:`Iscsi
 the same again, as a storage array does after a restart.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import pathlib
+from collections.abc import Iterator
 
 from tests.lab.layout import Credentials, Layout, write_private
 from tests.lab.process import Daemon, run
@@ -91,17 +94,20 @@ class Iscsi:
 
     def add(self, name: str, path: pathlib.Path) -> Target:
         """Export a file as a target of its own, behind CHAP and with UNMAP."""
-        targets = self._targets()
-        tid = 1 + max((one.tid for one in targets), default=0)
-        target = Target(tid, f'{IQN_PREFIX}:{name}', str(path))
-        self._export(target)
-        self._remember([*targets, target])
+        with self._locked():
+            targets = self._targets()
+            tid = 1 + max((one.tid for one in targets), default=0)
+            target = Target(tid, f'{IQN_PREFIX}:{name}', str(path))
+            self._export(target)
+            self._remember([*targets, target])
         return target
 
     def remove(self, target: Target) -> None:
         """Withdraw a target, open sessions or not."""
-        self._remember([one for one in self._targets() if one != target])
-        self._admin('target', 'delete', '--force', '--tid', str(target.tid))
+        with self._locked():
+            self._remember([one for one in self._targets() if one != target])
+            if self.alive():
+                self._admin('target', 'delete', '--force', '--tid', str(target.tid))
 
     def sessions(self, target: Target) -> int:
         """Number of initiators that are logged in to a target."""
@@ -119,6 +125,13 @@ class Iscsi:
 
     def _admin(self, mode: str, operation: str, *words: str) -> None:
         run([*_TGTADM, '--mode', mode, '--op', operation, *words])
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Several test processes share the portal."""
+        with self._record.with_suffix('.lock').open('w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _targets(self) -> list[Target]:
         try:

@@ -18,7 +18,7 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Any, Protocol, Self
 
 from tests.lab.ceph import Ceph
 from tests.lab.image import build
@@ -27,9 +27,6 @@ from tests.lab.layout import Credentials, LabError, Layout
 from tests.lab.libvirtd import URI, Libvirtd
 from tests.lab.namespace import Namespace
 from tests.lab.nfs import Nfs
-
-if TYPE_CHECKING:
-    import libvirt
 
 #: Environment variable that holds the root of the lab one is in.
 VARIABLE = 'BLOCKMIRROR_LAB'
@@ -70,7 +67,7 @@ class Lab:
         self.iscsi = Iscsi(layout, self.credentials)
         self.nfs = Nfs(layout)
         self.libvirtd = Libvirtd(layout, self.credentials)
-        self._connection: libvirt.virConnect | None = None
+        self._connection: Any = None
 
     @classmethod
     def from_env(cls) -> Self:
@@ -109,12 +106,12 @@ class Lab:
     def secrets(self) -> list[str]:
         """Every secret value that the lab drew: what must be found in no log.
 
-        The kernel of a password written in another way (base64, quoted) is for the search.
+        Other spellings of them (base64, quoted) are left to whoever searches.
         """
         return [self.credentials.cinder_key, self.credentials.chap_password]
 
-    def connect(self) -> 'libvirt.virConnect':
-        """A connection to libvirtd; a new one if the last one broke.
+    def connect(self) -> Any:
+        """A ``libvirt.virConnect`` to libvirtd; a new one if the last one broke.
 
         :raise libvirt.libvirtError: libvirtd does not answer
         """
@@ -145,7 +142,7 @@ class Lab:
                 done.result()
 
     def status(self) -> dict[str, str]:
-        """One word or two on each part: ``up``, ``not answering`` or ``down``."""
+        """One word on each part: ``up`` or ``down``."""
         with concurrent.futures.ThreadPoolExecutor() as pool:
             told = {name: pool.submit(part.healthy) for name, part in self.parts.items()}
             status = {name: 'up' if one.result() else 'down' for name, one in told.items()}

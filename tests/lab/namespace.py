@@ -25,7 +25,7 @@ import sys
 from collections.abc import Sequence
 
 from tests.lab.layout import LabError, Layout
-from tests.lab.process import Identity, members
+from tests.lab.process import Identity
 
 #: Root of the source tree, where ``tests.lab`` can be imported.
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -47,12 +47,12 @@ class Namespace:
     def inode(self) -> int | None:
         """Number of the mount namespace; None if no holder runs."""
         holder = self.holder
-        return os.stat(f'/proc/{holder.pid}/ns/mnt').st_ino if holder else None
+        return mount_inode(holder.pid) if holder else None
 
     def inside(self) -> bool:
         """Whether the calling process is in the lab already."""
         inode = self.inode()
-        return inode is not None and inode == os.stat('/proc/self/ns/mnt').st_ino
+        return inode is not None and inode == mount_inode(os.getpid())
 
     def open(self) -> None:
         """Make the namespaces, unless they exist.
@@ -96,7 +96,10 @@ class Namespace:
         enter = ['nsenter', '--target', str(holder.pid), '--mount', '--net']
         return [*enter, f'--wdns={directory}', '--', *argv]
 
-    def members(self) -> list[Identity]:
-        """Every process inside but the holder and the caller: daemons, QEMU, left-over tests."""
-        inode, holder = self.inode(), self.holder
-        return [] if inode is None else [one for one in members(inode) if one != holder]
+
+def mount_inode(pid: int) -> int:
+    """Number of a process's mount namespace.
+
+    :raise OSError: the process is gone
+    """
+    return pathlib.Path(f'/proc/{pid}/ns/mnt').stat().st_ino

@@ -88,9 +88,7 @@ class Nfs:
         recovery.mkdir(exist_ok=True)
         self.path.mkdir(mode=0o711, exist_ok=True)
         self._conf.write_text(
-            _CONF.format(
-                port=_PORT, mount_port=_MOUNT_PORT, recovery=recovery, export=self.path
-            )
+            _CONF.format(port=_PORT, mount_port=_MOUNT_PORT, recovery=recovery, export=self.path)
         )
         self.rpcbind.start()
         self.ganesha.start()

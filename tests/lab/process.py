@@ -18,6 +18,7 @@ boot id are recorded with it, and a signal goes through a pidfd that was opened 
 identity was compared: what is killed is what was started, or nothing is.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -25,7 +26,7 @@ import pathlib
 import select
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from tests.lab.deadline import wait_until
@@ -98,9 +99,10 @@ class Identity:
             if not self.alive():
                 return False
             signal.pidfd_send_signal(pidfd, number)
-            return True
         except ProcessLookupError:
             return False
+        else:
+            return True
         finally:
             os.close(pidfd)
 
@@ -168,22 +170,22 @@ class Daemon:
         ready: Callable[[], bool],
         *,
         timeout_s: float = 60.0,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self._argv = list(argv)
         self._ready = ready
         self._timeout_s = timeout_s
-        self._environment = dict(environment or {})
         self._record = layout.pids / f'{name}.json'
         self.log = layout.logs / f'{name}.log'
-        self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def identity(self) -> Identity | None:
         """Identity of the running process, or None."""
         known = Identity.load(self._record)
-        return known if known and known.alive() else None
+        if known and known.alive():
+            return known
+        self._reap(known)
+        return None
 
     @property
     def pid(self) -> int:
@@ -212,17 +214,20 @@ class Daemon:
 
     def launch(self) -> None:
         """Start it, and do not wait for an answer."""
-        with self.log.open('ab') as log:
-            self._child = subprocess.Popen(
-                self._argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, **self._environment},
-                cwd='/',
-            )
-        identity = Identity.of(self._child.pid)
+        log = (1, str(self.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        # Not subprocess: its objects complain about a child that outlives them, as this one shall.
+        pid = os.posix_spawnp(
+            'env',
+            ['env', '--chdir=/', '--', *self._argv],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, *log),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        identity = Identity.of(pid)
         if identity is None:
             raise LabError(self.name, f'ended at once: {self._log_tail()}')
         identity.store(self._record)
@@ -266,9 +271,14 @@ class Daemon:
         identity = self.identity
         if identity:
             end(identity, grace_s)
-        if self._child:
-            self._child.wait()
-            self._child = None
+            self._reap(identity)
+
+    @staticmethod
+    def _reap(identity: Identity | None) -> None:
+        """Leave no zombie if the process that has ended is a child of ours."""
+        if identity:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(identity.pid, os.WNOHANG)
 
     def _running(self) -> Identity:
         identity = self.identity
@@ -300,4 +310,3 @@ def members(mount_namespace: int) -> list[Identity]:
         if identity and inside and identity.alive():
             found.append(identity)
     return found
-

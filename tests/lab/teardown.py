@@ -13,15 +13,16 @@
 # under the License.
 """Ending a lab: its processes, its loop devices, its files; nobody else's."""
 
+import contextlib
 import json
 import os
 import pathlib
 import shutil
-import signal
+from collections.abc import Iterable
 
 from tests.lab.layout import LabError, Layout
-from tests.lab.namespace import Namespace
-from tests.lab.process import Identity, end, run
+from tests.lab.namespace import Namespace, mount_inode
+from tests.lab.process import Identity, end, members, run
 
 #: Ended in this order when the data shall be kept; libvirtd's guests come before all of them.
 _ORDER = (
@@ -46,26 +47,41 @@ def down(layout: Layout, namespace: Namespace, *, keep: bool) -> None:
     if not layout.root.is_dir():
         return
     recorded = _recorded(layout)
-    daemons = set(recorded.values())
-    # The inode of a namespace that is gone may be in use again, so only trust a living holder.
-    others = [one for one in namespace.members() if one not in daemons]
-    for identity in others:
-        end(identity, 0)
-    if keep:
-        for name in _ORDER:
-            if name in recorded:
-                recorded[name].signal(signal.SIGCONT)
-                end(recorded[name], 20)
-    for name, identity in recorded.items():
-        if name != 'holder':
-            end(identity, 0)
+    holder = recorded.get('holder')
+    _end_all(recorded, keep=keep)
     _detach_loops(layout)
-    if 'holder' in recorded:
-        end(recorded['holder'], 0)
+    if holder:
+        end(holder, 0)
     for record in layout.pids.glob('*.json'):
         record.unlink()
     if not keep:
         shutil.rmtree(layout.root)
+
+
+def _end_all(recorded: dict[str, Identity], *, keep: bool) -> None:
+    """End guests and commands that run inside, then the daemons, but not the holder."""
+    daemons = {one for name, one in recorded.items() if name != 'holder'}
+    for inode in _namespaces(recorded.values()):
+        for identity in members(inode):
+            if identity not in recorded.values():
+                end(identity, 0)
+    ordered = [recorded[name] for name in _ORDER if name in recorded] if keep else []
+    for identity in ordered:
+        end(identity, 20)
+    for identity in daemons:
+        end(identity, 0)
+
+
+def _namespaces(recorded: Iterable[Identity]) -> set[int]:
+    """Mount namespaces of living, recorded processes; never the caller's own.
+
+    A stored number would not do: that of a namespace which is gone may be in use again.
+    """
+    found = set()
+    for one in recorded:
+        with contextlib.suppress(OSError):
+            found.add(mount_inode(one.pid))
+    return found - {mount_inode(os.getpid())}
 
 
 def _recorded(layout: Layout) -> dict[str, Identity]:

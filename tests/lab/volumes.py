@@ -303,9 +303,7 @@ class RbdVolume(Volume):
 
     kind = 'rbd'
 
-    def __init__(
-        self, lab: Lab, pool: str = ceph.POOLS[0], *, give_keyring: bool = False
-    ) -> None:
+    def __init__(self, lab: Lab, pool: str = ceph.POOLS[0], *, give_keyring: bool = False) -> None:
         super().__init__(lab)
         self.pool = pool
         self._give_keyring = give_keyring

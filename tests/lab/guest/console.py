@@ -19,6 +19,7 @@ import socket
 import time
 from typing import Any
 
+from tests.lab.deadline import INTERVAL_S
 from tests.lab.layout import LabError
 
 #: How often an answer to the first "ping" is given up and asked for again, in seconds.
@@ -64,10 +65,12 @@ class Console:
         while True:
             try:
                 self.ask('ping', timeout_s=_PING_S)
-                return
             except AgentSilent:
                 if time.monotonic() >= end:
                     raise
+                time.sleep(INTERVAL_S)  # a refused connection comes back at once
+            else:
+                return
 
     def ask(self, *words: object, timeout_s: float = 30) -> dict[str, Any]:
         """Send a command and return the answer.

@@ -15,6 +15,7 @@
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Sequence
 
 from tests.lab.image.build import INITRD, KERNEL
@@ -40,6 +41,13 @@ class Domain:
     user: str | None = None
     devices: str = ''
     elements: str = ''
+
+    def devices_inside(self) -> list[str]:
+        """Names of the disks in the guest: its kernel counts each kind from ``a``."""
+        kinds = [
+            found[:-1] for found in re.findall(r"<target dev='([a-z]+)'", ''.join(self.disks))
+        ]
+        return [f'{one}{chr(ord("a") + kinds[:at].count(one))}' for at, one in enumerate(kinds)]
 
     def xml(self, directory: pathlib.Path, socket: pathlib.Path) -> str:
         """The domain XML, with kernel and initrd from `directory`."""

@@ -17,9 +17,8 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from tests.lab.deadline import wait_until
 from tests.lab.guest.console import AgentError, Console
@@ -27,9 +26,6 @@ from tests.lab.guest.domain import Domain
 from tests.lab.lab import Lab
 from tests.lab.oracle import Acked
 from tests.lab.pattern import Fill, Run
-
-if TYPE_CHECKING:
-    import libvirt
 
 #: Seconds from power on to the agent's first answer on a slow, busy host.
 BOOT_S = 90.0
@@ -81,7 +77,9 @@ class Stat:
 class Guest:
     """A domain of the lab with the agent in it; ``with Guest(...) as guest`` cleans up.
 
-    Libvirt errors come through as they are.  One thread at a time.
+    Disks go by the name that the guest's kernel gives them: the first virtio disk is ``vda``,
+    the first SCSI disk ``sda``, whatever their targets in the domain are.  Libvirt errors come
+    through as they are.  One thread at a time.
     """
 
     def __init__(self, lab: Lab, domain: Domain, *, persistent: bool = True) -> None:
@@ -106,8 +104,11 @@ class Guest:
         return self.description.xml(self.lab.layout.guests, self._socket)
 
     @property
-    def domain(self) -> 'libvirt.virDomain':
-        """The domain, on a connection that works: libvirtd may have been restarted."""
+    def domain(self) -> Any:
+        """The ``libvirt.virDomain``, on a connection that works even if libvirtd was restarted.
+
+        Untyped, since the stubs hold no more than the calls that the driver may make.
+        """
         return self.lab.connect().lookupByName(self.name)
 
     def start(self, boot_s: float = BOOT_S) -> Self:
@@ -132,7 +133,7 @@ class Guest:
     def _wait_booted(self, seconds: float) -> None:
         """Wait for the agent, and for the disks: SCSI ones are found some time later."""
         self.console.wait_ready(seconds)
-        for device in re.findall(r"<target dev='([a-z]+)'", ''.join(self.description.disks)):
+        for device in self.description.devices_inside():
 
             def found(device: str = device) -> bool:
                 try:
@@ -192,9 +193,7 @@ class Guest:
 
         def ended() -> Stat | None:
             stat = self.stat()
-            going = [
-                one for one in stat.writers if one.running and device in ('all', one.device)
-            ]
+            going = [one for one in stat.writers if one.running and device in ('all', one.device)]
             return None if going else stat
 
         return wait_until(ended, timeout_s, f'the writers of {self.name} end')
@@ -253,6 +252,5 @@ class Guest:
         self.console.close()
         for call in ('destroy', 'undefine'):
             with contextlib.suppress(libvirt.libvirtError):
-                method: Any = getattr(self.domain, call)
-                method()
+                getattr(self.domain, call)()
         self._socket.unlink(missing_ok=True)

@@ -78,9 +78,10 @@ def install(directory: pathlib.Path) -> None:
     if not (cached / INITRD).exists():
         _build(cached)
     for name in (KERNEL, INITRD):
-        shutil.copyfile(cached / name, directory / f'{name}.new')
-        os.chmod(directory / f'{name}.new', 0o644)
-        os.replace(directory / f'{name}.new', directory / name)
+        fresh = directory / f'{name}.new'
+        shutil.copyfile(cached / name, fresh)
+        fresh.chmod(0o644)
+        fresh.replace(directory / name)
     (directory / 'digest').write_text(digest())
 
 
