@@ -75,7 +75,7 @@ class ExitCodes(Table):
 
     def rows(self) -> Iterator[Sequence[str]]:
         """One row per code."""
-        yield '0', 'Done, and verified.', _states(0)
+        yield '0', 'Done and verified; with ``--async``, the copy was started.', _states(0)
         for family in exception.families():
             yield str(family.exit_code), family.meaning, _states(family.exit_code)
         text = 'Interrupted by a signal. The block job was left running, journaled.'
