@@ -297,32 +297,12 @@ class Domain:
 
         def rewrite(conn: libvirt.virConnect) -> None:
             dom = conn.lookupByUUIDString(self.uuid)
-            self._require_stored(dom)
+            if not dom.isPersistent():
+                raise exception.WrongState(f'domain {self.name} is transient')
             flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
             conn.defineXML(edit(dom.XMLDesc(flags)))
 
         self.hypervisor.run('defineXML', rewrite, key=self.uuid)
-
-    def define(self, xml: str) -> None:
-        """Replace the stored definition of this domain.
-
-        Prefer :meth:`rewrite_stored`: what :meth:`xml` returned lacks graphics passwords.
-
-        :raise WrongState: the domain is transient; defining would make it persistent.
-        :raise UsageError: the XML is another domain's.
-        """
-        if xml_domain.identity(xml)[1] != self.uuid:
-            raise exception.UsageError(f'not the definition of domain {self.name}')
-
-        def define(conn: libvirt.virConnect) -> None:
-            self._require_stored(conn.lookupByUUIDString(self.uuid))
-            conn.defineXML(xml)
-
-        self.hypervisor.run('defineXML', define, key=self.uuid)
-
-    def _require_stored(self, dom: libvirt.virDomain) -> None:
-        if not dom.isPersistent():
-            raise exception.WrongState(f'domain {self.name} is transient')
 
     def _call(
         self,

@@ -160,7 +160,7 @@ def _closed(_conn: libvirt.virConnect, reason: int, on_close: Callable[[str], No
     on_close(_REASONS.get(reason, f'reason {reason}'))
 
 
-def _block_job(  # noqa: PLR0917 - the signature is libvirt's
+def _block_job(
     _conn: libvirt.virConnect,
     dom: libvirt.virDomain,
     dev: str,

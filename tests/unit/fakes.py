@@ -30,7 +30,7 @@ from __future__ import annotations
 import uuid as uuids
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, BytesPerSecond, Disk, Seconds, SecretRef
@@ -51,6 +51,8 @@ from blockmirror_driver.virt.probe import ProbeResult
 from blockmirror_driver.virt.secrets import SecretLifetime, SecretStore
 from blockmirror_driver.virt.subscriptions import Fanout, Subscription
 from blockmirror_driver.xml.domain import DomainDisk
+
+_T = TypeVar('_T')
 
 NAMESPACE = uuids.UUID('5b0f2f0e-8d5c-4c1e-9f2e-0d7a3a3f6a11')
 
@@ -240,15 +242,10 @@ class FakeDomain(Scripted, Domain):
 
     def rewrite_stored(self, edit: Callable[[str], str]) -> None:
         self._called('rewrite_stored')
-        self._require_stored_definition()
+        if not self.persistent:
+            raise exception.WrongState(f'domain {self.name} is transient')
         self.stored_xml = edit(self.stored_xml)
         self._done('rewrite_stored')
-
-    def define(self, xml: str) -> None:
-        self._called('define', xml)
-        self._require_stored_definition()
-        self.stored_xml = xml
-        self._done('define')
 
     def _start_job(self, dev: str, bandwidth: BytesPerSecond) -> None:
         self._require_running()
@@ -260,10 +257,6 @@ class FakeDomain(Scripted, Domain):
         if not self.active:
             raise exception.DomainNotFound('domain is not running')
 
-    def _require_stored_definition(self) -> None:
-        if not self.persistent:
-            raise exception.WrongState(f'domain {self.name} is transient')
-
     def _require_job(self, dev: str) -> None:
         self._require_running()
         if dev not in self.jobs:
@@ -271,7 +264,8 @@ class FakeDomain(Scripted, Domain):
                 f'disk {dev} does not have an active block job', code=8
             )
 
-    def _of(self, what: dict[str, Any], dev: str) -> Any:
+    @staticmethod
+    def _of(what: dict[str, _T], dev: str) -> _T:
         if dev not in what:
             raise exception.DiskNotFound(f"disk '{dev}' not found in domain")
         return what[dev]

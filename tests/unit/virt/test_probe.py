@@ -1,0 +1,175 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The probe: what it starts, what it makes of the outcome, and that it cleans up."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid as uuids
+from typing import Any
+from unittest import mock
+
+import libvirt
+import testtools
+
+from blockmirror_driver import exception
+from blockmirror_driver.model import Bytes, Disk, Driver, FileSource, RbdSource, Seconds
+from blockmirror_driver.virt import probe
+from blockmirror_driver.virt.calls import CallPool
+from tests.unit.virt.stand_ins import Recorder, libvirt_error, setting
+
+LONG = Seconds(30.0)
+NO_DOMAIN = libvirt_error(42, 'Domain not found')
+
+
+class Connect(Recorder):
+    def isAlive(self) -> int:  # noqa: N802 - libvirt's name
+        return 1
+
+
+class ProbeCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.pool = CallPool(4, per_key=4)
+        self.dom = Recorder(blockInfo=[1 << 30, 1, 4096])
+        self.owner = Connect(createXML=self.dom_of)
+        self.reaper = Connect(lookupByUUIDString=self.dom_of)
+        patcher = mock.patch.object(libvirt, 'open', side_effect=[self.owner, self.reaper])
+        patcher.start()
+        self.addCleanup(patcher.stop)
+        self.disk = Disk(RbdSource('pool', 'image'), target_dev='vdb')
+
+    def dom_of(self, *args: Any) -> Any:
+        return self.dom
+
+    def probe(self, timeout: Seconds = LONG, **kwargs: Any) -> probe.ProbeResult:
+        return probe.probe(
+            'stand-in:///', self.pool, self.disk, like_xml=None, timeout=timeout, **kwargs
+        )
+
+    def created(self) -> tuple[str, int]:
+        return next((c[1], c[2]) for c in self.owner.calls if c[0] == 'createXML')
+
+    def assert_cleaned_up(self) -> None:
+        """The domain was ended by the second connection, and both were closed."""
+        self.assertIn('lookupByUUIDString', [call[0] for call in self.reaper.calls])
+        self.assertIn(('close',), self.owner.calls)
+        self.assertIn(('close',), self.reaper.calls)
+
+
+class TestProbe(ProbeCase):
+    def test_the_exact_size(self) -> None:
+        result = self.probe()
+        self.assertEqual((Bytes(1 << 30), Bytes(4096)), (result.capacity, result.physical))
+        self.assertIn(('blockInfo', 'vdb'), self.dom.calls)
+        self.assertIn(('destroyFlags',), self.dom.calls)
+        self.assert_cleaned_up()
+
+    def test_never_runs_and_ends_with_the_connection(self) -> None:
+        self.probe()
+        text, flags = self.created()
+        self.assertEqual(
+            libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY, flags
+        )
+        self.assertIn('blockmirror-probe-', text)
+
+    def test_read_only_unless_writing_is_asked_for_and_harmless(self) -> None:
+        raw, qcow2 = self.disk, Disk(FileSource('/v'), driver=Driver('qcow2'))
+        for disk, writable, read_only in (
+            (raw, False, True),
+            (raw, True, False),
+            (qcow2, True, True),
+        ):
+            self.assertIs(read_only, not probe._opens_for_writing(disk, writable))
+
+    def test_does_not_open(self) -> None:
+        self.owner.answers['createXML'] = libvirt_error(
+            1, 'process exited while connecting to monitor: error reading header: No such file'
+        )
+        self.reaper.answers['lookupByUUIDString'] = NO_DOMAIN
+        error = self.assertRaises(exception.DestinationUnusable, self.probe)
+        self.assertIn('No such file', str(error))
+        self.assertNotIsInstance(error, exception.DestinationSilent)
+        self.assert_cleaned_up()
+
+    def test_no_secret(self) -> None:
+        self.owner.answers['createXML'] = libvirt_error(66, 'Secret not found', 30)
+        self.assertRaises(exception.SecretUnavailable, self.probe)
+        self.assert_cleaned_up()
+
+    def test_silent(self) -> None:
+        """At the deadline the other connection ends it, and createXML comes back."""
+        ended = threading.Event()
+
+        def hang(*_args: Any) -> Any:
+            ended.wait()
+            raise libvirt_error(1, 'internal error: process exited')
+
+        self.owner.answers['createXML'] = hang
+        self.dom.answers['destroyFlags'] = setting(ended)
+        error = self.assertRaises(exception.DestinationSilent, self.probe, Seconds(0.2))
+        self.assertEqual('rbd:pool/image did not answer in time', str(error))
+        self.assert_cleaned_up()
+
+    def test_silent_after_it_was_opened(self) -> None:
+        released = threading.Event()
+        self.addCleanup(released.set)
+        self.dom.answers['blockInfo'] = lambda *_args: released.wait() and [0, 0, 0]
+        self.dom.answers['destroyFlags'] = setting(released)
+        self.assertRaises(exception.DestinationSilent, self.probe, Seconds(0.2))
+
+    def test_takes_another_name_when_one_is_taken(self) -> None:
+        taken = libvirt_error(9, "operation failed: domain 'x' already exists with uuid y")
+        names: list[str] = []
+
+        def create(text: str, _flags: int) -> Any:
+            names.append(text.split('<name>')[1].split('<', maxsplit=1)[0])
+            if len(names) < 3:
+                raise taken
+            return self.dom
+
+        self.owner.answers['createXML'] = create
+        self.probe()
+        self.assertEqual(3, len(set(names)))
+
+    def test_libvirt_is_away(self) -> None:
+        with mock.patch.object(libvirt, 'open', side_effect=libvirt_error(38, 'refused', 7)):
+            self.assertRaises(exception.HypervisorUnavailable, self.probe)
+
+    def test_what_can_not_be_cleaned_up_does_not_hide_the_outcome(self) -> None:
+        self.dom.answers['destroyFlags'] = libvirt_error(1, 'boom')
+        self.assertEqual(Bytes(1 << 30), self.probe().capacity)
+
+
+class TestSweep(testtools.TestCase):
+    def domain(self, name: str, age: float) -> Recorder:
+        return Recorder(name=name, UUIDString=probe.dated_uuid(time.time() - age))
+
+    def test_ends_old_probes_only(self) -> None:
+        old, young = (
+            self.domain('blockmirror-probe-3', 7200),
+            self.domain('blockmirror-probe-4', 9),
+        )
+        guest = self.domain('guest', 7200)
+        gone = self.domain('blockmirror-probe-5', 7200)
+        gone.answers['destroyFlags'] = NO_DOMAIN
+        conn: Any = Recorder(listAllDomains=[old, young, guest, gone])
+        self.assertEqual(('blockmirror-probe-3',), probe.sweep(conn))
+        self.assertNotIn(('destroyFlags',), young.calls + guest.calls)
+
+    def test_the_uuid_is_one(self) -> None:
+        made = uuids.UUID(probe.dated_uuid(1_700_000_000.5))
+        self.assertEqual((7, uuids.RFC_4122), (made.version, made.variant))
+        self.assertEqual(1_700_000_000_500, made.int >> 80)

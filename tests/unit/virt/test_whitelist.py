@@ -1,0 +1,139 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The stubs are the whitelist: mypy lets nothing else of libvirt be called."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import libvirt
+import testtools
+
+import blockmirror_driver
+
+PACKAGE = Path(blockmirror_driver.__file__).parent
+ROOT = PACKAGE.parent
+STUB = ast.parse((ROOT / 'stubs' / 'libvirt.pyi').read_text())
+
+#: Calls that would end, lose or change a guest; no whitelist may ever hold them.
+NEVER = {
+    'destroy',
+    'undefine',
+    'undefineFlags',
+    'shutdown',
+    'reset',
+    'managedSave',
+    'snapshotCreateXML',
+    'blockResize',
+    'qemuMonitorCommand',
+    'migrateToURI3',
+    'detachDeviceFlags',
+    'updateDeviceFlags',
+    'injectNMI',
+}
+
+
+def stub_names() -> Iterator[tuple[object, str]]:
+    """Each name of the stubs with the real object that must have it."""
+    for node in STUB.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield libvirt, node.target.id
+        elif isinstance(node, ast.FunctionDef):
+            yield libvirt, node.name
+        elif isinstance(node, ast.ClassDef):
+            yield libvirt, node.name
+            for inner in node.body:
+                assert isinstance(inner, ast.FunctionDef)
+                yield getattr(libvirt, node.name), inner.name
+
+
+def stub_class(name: str) -> set[str]:
+    for node in STUB.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return {inner.name for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    raise AssertionError(name)
+
+
+def modules() -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted(PACKAGE.rglob('*.py')):
+        yield path, ast.parse(path.read_text())
+
+
+class TestWhitelist(testtools.TestCase):
+    def test_every_name_is_in_the_real_library(self) -> None:
+        missing = [name for owner, name in stub_names() if not hasattr(owner, name)]
+        self.assertEqual([], missing)
+
+    def test_every_name_is_used(self) -> None:
+        used = {
+            node.attr
+            for path, tree in modules()
+            if path.parent.name == 'virt'
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+        }
+        self.assertEqual([], sorted({name for _owner, name in stub_names()} - used))
+
+    def test_nothing_dangerous_is_on_it(self) -> None:
+        self.assertEqual(set(), stub_class('virDomain') & NEVER)
+
+    def test_only_the_probe_destroys(self) -> None:
+        users = {
+            path.name
+            for path, tree in modules()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and node.attr == 'destroyFlags'
+        }
+        self.assertEqual({'probe.py'}, users)
+
+    def test_only_virt_imports_libvirt(self) -> None:
+        importers = {
+            path.parent.name
+            for path, tree in modules()
+            for node in ast.walk(tree)
+            if (isinstance(node, ast.Import) and any(a.name == 'libvirt' for a in node.names))
+            or (isinstance(node, ast.ImportFrom) and node.module == 'libvirt')
+        }
+        self.assertEqual({'virt'}, importers)
+
+
+class TestCallbacks(testtools.TestCase):
+    def test_callbacks_only_make_an_event_and_publish_it(self) -> None:
+        """No log, no lock, no call of libvirt but the local UUIDString."""
+        allowed = {
+            'publish',
+            'on_close',
+            'get',
+            'BlockJobEvent',
+            'BlockJobStatus',
+            'LifecycleEvent',
+            'Lifecycle',
+            'UUIDString',
+        }
+        tree = ast.parse((PACKAGE / 'virt' / 'link.py').read_text())
+        callbacks = [
+            node
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef)
+            and node.name in {'_closed', '_block_job', '_lifecycle'}
+        ]
+        self.assertEqual(3, len(callbacks))
+        for callback in callbacks:
+            for node in ast.walk(callback):
+                self.assertNotIsInstance(node, ast.With)
+                if isinstance(node, ast.Call):
+                    name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func
+                    self.assertIn(name if isinstance(name, str) else ast.unparse(name), allowed)
