@@ -122,6 +122,8 @@ class Mirror:
         :raise WrongState: it was called before.
         """
         self._require_new()
+        if self._watch.model.asked:
+            raise exception.WrongState('the copy was asked for already, adopt it')
         method = methods.choose(self._options.method)
         method.check(self._domain, self._destination, self._options)
         self._watch.listen()
@@ -235,7 +237,7 @@ class Mirror:
         self._watch.close()
 
     def _require_new(self) -> None:
-        if self._watch.model != MirrorModel():
+        if self.state is not JobState.NONE:
             raise exception.WrongState(f'the copy is {self.state.value} already')
 
     def _leave(self, state: JobState, timeout: Seconds) -> None:

@@ -207,7 +207,7 @@ def _abort_requested(model: MirrorModel, event: MirrorEvent) -> Step:
 
 
 def _abort_refused(model: MirrorModel, _event: MirrorEvent) -> Step:
-    if model.state is not JobState.ABORTING:
+    if model.state is not JobState.ABORTING or not model.abort_asked:
         return model, ()
     return replace(model, repeat_abort=True), _SOON
 
@@ -289,6 +289,9 @@ def _seen_ready(model: MirrorModel) -> Step:
 
 def _still_there(model: MirrorModel) -> Step:
     if model.state is JobState.PIVOTING and model.answered:
+        if model.abort_asked:
+            # Another tool's pivot came in between, and failed.
+            return replace(model, state=JobState.ABORTING), (Action.ABORT,)
         # The request is answered, and the job does not pivot: it was refused, or it
         # never arrived. Only the former is certain.
         refused = bool(model.refused)

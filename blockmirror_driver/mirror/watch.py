@@ -95,7 +95,7 @@ class Watch:
         self._options = options
         self._on_change = on_change
         self._clock = clock
-        self._bandwidth = options.bandwidth
+        self._bandwidth: int = options.bandwidth
         self._subscription: Subscription | None = None
         self._offline = False
         self._next_reading = NEVER
@@ -279,6 +279,8 @@ class Watch:
             return
         if self._next_cursor is not NEVER:
             self._next_cursor = self._clock() + IMPATIENCE
+        if reading.job.bandwidth != self._bandwidth:
+            self.speed_changed(reading.job.bandwidth)  # by another tool
         before = self.meter.progress
         progress = self.meter.feed(reading.at, reading.job)
         self.feed(ev.Tick(stalled=progress.stalled_for >= self._stall_after()))
