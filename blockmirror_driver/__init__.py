@@ -11,4 +11,24 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Move the block volume of a running guest between backends, with proof."""
+"""Move the block volume of a running guest between backends, with proof.
+
+The public names; all else may change without notice. Importing this loads neither libvirt
+nor any driver of volumes.
+"""
+
+from blockmirror_driver import exception
+from blockmirror_driver.model import Disk, Secret
+from blockmirror_driver.volume.base import Capabilities, VolumeDriver
+from blockmirror_driver.volume.connection_info import ConnectionInfo
+from blockmirror_driver.volume.registry import disk_for
+
+__all__ = (
+    'Capabilities',
+    'ConnectionInfo',
+    'Disk',
+    'Secret',
+    'VolumeDriver',
+    'disk_for',
+    'exception',
+)

@@ -54,9 +54,12 @@ The initiator's iqn. Without it the host's ``/etc/iscsi/initiatorname.iscsi`` is
     cfg.FloatOpt(
         'iscsi_portal_timeout',
         default=3.0,
-        min=0.1,
+        min=0.0,
         help="""
-Seconds to wait for a TCP connection to one portal of a list before the next is tried.
+Seconds to wait for TCP connections to the portals of a connection_info that lists several.
+
+libvirt takes one portal: the first of the list that answers. All are tried at once. 0 tries
+none and takes the first of the list.
 """,
     ),
     cfg.IntOpt(

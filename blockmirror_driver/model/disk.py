@@ -28,6 +28,7 @@ from blockmirror_driver.model.quantity import Bytes
 from blockmirror_driver.model.secret import Secret
 
 Format: TypeAlias = Literal['raw', 'qcow2']
+DetectZeroes: TypeAlias = Literal['off', 'on', 'unmap']
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ class Driver:
     cache: Literal['none', 'writeback', 'writethrough', 'directsync', 'unsafe'] | None = None
     io: Literal['threads', 'native', 'io_uring'] | None = None
     discard: Literal['unmap', 'ignore'] | None = None
-    detect_zeroes: Literal['off', 'on', 'unmap'] | None = None
+    detect_zeroes: DetectZeroes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,8 @@ def _without_runtime(element: etree._Element) -> etree._Element:
     clone = copy.deepcopy(element)
     clone.tail = None
     for node in list(clone.iter()):
-        node.attrib.pop('index', None)
+        if 'index' in node.attrib:
+            del node.attrib['index']
         if node.tag == 'privateData' and node is not clone:
             parent = node.getparent()
             assert parent is not None
