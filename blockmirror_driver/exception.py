@@ -357,5 +357,6 @@ class CleanupIncomplete(BlockmirrorError):
 
 
 def families() -> Iterator[type[BlockmirrorError]]:
-    """Yield the classes that define an exit code, in the order of that code."""
-    yield from sorted(BlockmirrorError.__subclasses__(), key=lambda c: c.exit_code)
+    """Yield the classes that say what their exit code means, in the order of that code."""
+    told = (family for family in BlockmirrorError.__subclasses__() if family.meaning)
+    yield from sorted(told, key=lambda family: family.exit_code)

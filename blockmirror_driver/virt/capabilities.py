@@ -20,7 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import libvirt
-from lxml import etree
+
+from blockmirror_driver.xml import document
+
+from blockmirror_driver.xml import document
 
 #: Where distributions put QEMU's loadable modules; ``*`` is the multiarch directory.
 _MODULE_DIRS = ('lib/*/qemu', 'lib/qemu', 'lib64/qemu', 'lib64/qemu-kvm', 'libexec/qemu')
@@ -41,7 +44,7 @@ def versions(conn: libvirt.virConnect) -> Versions:
 
 def emulator(conn: libvirt.virConnect) -> str:
     """Return the path of the emulator that libvirt uses by default."""
-    return etree.fromstring(conn.getDomainCapabilities()).findtext('path') or ''
+    return document.parse(conn.getDomainCapabilities()).findtext('path') or ''
 
 
 def has_block_driver(

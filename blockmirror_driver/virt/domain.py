@@ -32,11 +32,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import libvirt
-from lxml import etree
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, BytesPerSecond, Seconds
 from blockmirror_driver.virt import errors
+from blockmirror_driver.xml import document
 from blockmirror_driver.xml import domain as xml_domain
 from blockmirror_driver.xml import metadata as xml_metadata
 
@@ -141,7 +141,7 @@ class Domain:
         text = self.xml()
         # Only the definition of a running domain has an id. Asking isActive() beforehand
         # would leave a moment in which the guest dies and the stored disk passes as live.
-        if etree.fromstring(text).get('id') is None:
+        if document.parse(text, 'domain').get('id') is None:
             raise exception.DomainNotFound(f'domain {self.name} is not running')
         return xml_domain.find(text, dev)
 
