@@ -23,8 +23,6 @@ import libvirt
 
 from blockmirror_driver.xml import document
 
-from blockmirror_driver.xml import document
-
 #: Where distributions put QEMU's loadable modules; ``*`` is the multiarch directory.
 _MODULE_DIRS = ('lib/*/qemu', 'lib/qemu', 'lib64/qemu', 'lib64/qemu-kvm', 'libexec/qemu')
 
