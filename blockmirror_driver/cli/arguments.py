@@ -1,0 +1,161 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Arguments that several commands share, and their types."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from blockmirror_driver import exception
+from blockmirror_driver.model import parse_bytes
+
+_T = TypeVar('_T')
+
+
+def _checked(read: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Turn our error into argparse's, which then says which option it was."""
+
+    def checked(text: str) -> _T:
+        try:
+            return read(text)
+        except exception.UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return checked
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise exception.UsageError(f'not a number of seconds: {text[:40]!r}') from error
+    if not 0 < value < float('inf'):
+        raise exception.UsageError(f'must be more than 0 seconds: {text[:40]!r}')
+    return value
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+        raise exception.UsageError(f'not a whole number of 0 or more: {text[:40]!r}')
+    return int(text)
+
+
+#: ``64MiB``, ``1G``, ``1048576``.
+quantity = _checked(parse_bytes)
+#: More than 0, may be a fraction.
+seconds = _checked(_seconds)
+#: A number as virsh takes it, 0 or more.
+whole = _checked(_whole)
+
+
+def add_domain_and_disk(parser: argparse.ArgumentParser) -> None:
+    """Add DOMAIN and DISK."""
+    parser.add_argument('domain', metavar='DOMAIN', help="the running domain's name or UUID")
+    parser.add_argument('disk', metavar='DISK', help="the disk's target, for example vda")
+
+
+def add_connection_info(parser: argparse.ArgumentParser) -> None:
+    """Add CONNECTION.json."""
+    parser.add_argument(
+        'connection_info',
+        metavar='CONNECTION.json',
+        help="Cinder's connection_info of the destination; - reads standard input",
+    )
+
+
+def add_swap_id(parser: argparse.ArgumentParser) -> None:
+    """Add SWAP."""
+    parser.add_argument(
+        'swap', metavar='SWAP', help="the swap's id, or a beginning of it that only one has"
+    )
+
+
+def add_copy_options(parser: argparse.ArgumentParser) -> None:
+    """Add an option for every field of ``CopyOptions``; see :func:`copy_options`."""
+    group = parser.add_argument_group(
+        'copy options', 'defaults are those of the configuration, group [blockmirror]'
+    )
+    group.add_argument(
+        '--method',
+        choices=('auto', 'blockcopy', 'rebase'),
+        help='the libvirt call: virDomainBlockCopy (auto, blockcopy), or virDomainBlockRebase '
+        '(local paths, transient domains)',
+    )
+    for name, text in (
+        ('bandwidth', 'bytes per second, for example 100MiB; 0 is unlimited'),
+        ('granularity', 'bytes per bit of the dirty bitmap, a power of two; 0 is automatic'),
+        ('buf-size', 'bytes in flight; 0 is automatic'),
+    ):
+        group.add_argument(f'--{name}', type=quantity, metavar='SIZE', help=text)
+    flag = argparse.BooleanOptionalAction
+    for name, text in (
+        ('synchronous-writes', "send the guest's writes to both sides (…_SYNCHRONOUS_WRITES)"),
+        ('shallow', 'copy the top layer only, sharing the backing chain (…_SHALLOW)'),
+        ('reuse-external', 'the destination exists already (…_REUSE_EXT); the default'),
+        ('transient-job', 'the job need not outlive the guest (…_TRANSIENT_JOB); the default'),
+    ):
+        group.add_argument(f'--{name}', action=flag, default=None, help=text)
+    add_times(group)
+
+
+def add_times(group: argparse._ArgumentGroup) -> None:
+    """Add an option for every time of ``CopyOptions``."""
+    for name, dest, text in (
+        ('--timeout', 'copy_timeout', 'the copy must be ready within this time'),
+        ('--pivot-timeout', 'pivot_timeout', 'the pivot must be seen within this time'),
+        ('--abort-timeout', 'abort_timeout', 'a cancelled job must end within this time'),
+        ('--stall-after', 'stall_after', 'a cursor that stands this long is a stall'),
+        ('--stall-timeout', 'stall_timeout', 'a stall that lasts this long cancels the copy'),
+        ('--poll-interval', 'poll_interval', 'between two slow readings of the job'),
+        ('--probe-timeout', 'probe_timeout', 'the destination must open within this time'),
+    ):
+        group.add_argument(name, dest=dest, type=seconds, metavar='SECONDS', help=text)
+
+
+def copy_options(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Return what was given for ``CopyOptions.from_conf``; ``None`` is not given."""
+    names = (
+        'method',
+        'bandwidth',
+        'granularity',
+        'buf_size',
+        'synchronous_writes',
+        'shallow',
+        'reuse_external',
+        'transient_job',
+        'copy_timeout',
+        'pivot_timeout',
+        'abort_timeout',
+        'stall_after',
+        'stall_timeout',
+        'poll_interval',
+        'probe_timeout',
+    )
+    return {name: getattr(parsed, name) for name in names}
+
+
+def add_events(parser: argparse.ArgumentParser) -> None:
+    """Add ``--events`` and ``--events-file``."""
+    group = parser.add_argument_group('progress')
+    group.add_argument(
+        '--events',
+        choices=('jsonl',),
+        help='write each event as one line of JSON to stdout, in place of the result; the schema '
+        'is installed as blockmirror_driver/cli/events.schema.json',
+    )
+    group.add_argument(
+        '--events-file', metavar='PATH', help='append the events to this file instead of stdout'
+    )
