@@ -87,8 +87,8 @@ class Hypervisor:
         self._calls = CallPool()
         # Opening and closing have places of their own: a guest that hangs all the others
         # must not keep us from connecting again.
-        self._upkeep = CallPool(2, per_key=2)
-        self._probes = CallPool(2, per_key=2)
+        self._upkeep = CallPool()
+        self._probes = CallPool()
         self._fanout = Fanout()
         self._changed = threading.Condition()
         self._link: Link | None = None
@@ -245,7 +245,11 @@ class Hypervisor:
         """
         like_xml = None if like is None else like.xml()
         return probe.probe(
-            self.uri, self._probes, disk, like_xml=like_xml, timeout=timeout, writable=writable
+            probe.Places(self.uri, self._probes, self._upkeep),
+            disk,
+            like_xml=like_xml,
+            timeout=timeout,
+            writable=writable,
         )
 
     def sweep_probes(self) -> tuple[str, ...]:
@@ -273,7 +277,7 @@ class Hypervisor:
         link, generation = self._current(deadline)
         remaining = Seconds(deadline - time.monotonic())
         try:
-            return self._calls.call(name, lambda: function(link.conn), timeout=remaining, key=key)
+            return self._calls.call(name, lambda: link.call(function), timeout=remaining, key=key)
         except libvirt.libvirtError as error:
             if errors.is_connection_loss(error):
                 self._broken.put((generation, errors.clean(error)))

@@ -23,11 +23,12 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import libvirt
 from oslo_log import log
 
+from blockmirror_driver import exception
 from blockmirror_driver.virt.events import (
     BlockJobEvent,
     BlockJobStatus,
@@ -35,6 +36,8 @@ from blockmirror_driver.virt.events import (
     Lifecycle,
     LifecycleEvent,
 )
+
+_T = TypeVar('_T')
 
 LOG = log.getLogger(__name__)
 
@@ -73,17 +76,18 @@ class Link:
         self._conn: libvirt.virConnect | None = None
         self._callbacks: list[int] = []
         self._ended = False
-
-    @property
-    def conn(self) -> libvirt.virConnect:
-        """The open connection."""
-        assert self._conn is not None, 'open() has not returned'
-        return self._conn
+        self._users = 0
 
     @property
     def is_alive(self) -> bool:
         """Whether libvirt thinks that the connection stands; asks nobody."""
-        return self._conn is not None and not self._ended and self._conn.isAlive() == 1
+        with self._lock:
+            if self._conn is None or self._ended:
+                return False
+            try:
+                return self._conn.isAlive() == 1
+            except libvirt.libvirtError:
+                return False
 
     def open(self) -> None:
         """Connect and register; after a failure nothing is left registered.
@@ -103,10 +107,36 @@ class Link:
         # close() came while we were under way: whoever opened us has given up waiting.
         self._tear_down(conn)
 
+    def call(self, function: Callable[[libvirt.virConnect], _T]) -> _T:
+        """Return what ``function`` returns, holding the connection meanwhile.
+
+        :raise HypervisorUnavailable: it is closed, or not open yet.
+        """
+        with self._lock:
+            conn = self._conn
+            if conn is None or self._ended:
+                raise exception.HypervisorUnavailable('the libvirt connection is closed')
+            self._users += 1
+        try:
+            return function(conn)
+        finally:
+            self._leave()
+
     def close(self) -> None:
-        """Deregister and close; idempotent, and never raises."""
+        """Deregister and close; idempotent, and never raises.
+
+        libvirt frees a connection that is closed under a call, which then crashes. So
+        while calls are under way, the last one to return closes it.
+        """
         with self._lock:
             self._ended = True
+        self._leave(0)
+
+    def _leave(self, users: int = 1) -> None:
+        with self._lock:
+            self._users -= users
+            if self._users or not self._ended:
+                return
             conn, self._conn = self._conn, None
         if conn is not None:
             self._tear_down(conn)

@@ -69,9 +69,17 @@ class ProbeResult:
     elapsed: Seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a probe runs: ``opening`` is for what may hang, ``upkeep`` for what ends it."""
+
+    uri: str
+    opening: CallPool
+    upkeep: CallPool
+
+
 def probe(
-    uri: str,
-    pool: CallPool,
+    places: Places,
     disk: Disk,
     *,
     like_xml: str | None,
@@ -84,15 +92,15 @@ def probe(
     Blocks for ``timeout`` seconds, and at the deadline for the time that libvirt takes to
     end the domain; any thread may call.
 
-    :param pool: runs the calls that may hang.
     :param like_xml: the guest's definition, whose emulator, machine and labels count.
     :raise DestinationUnusable: it does not open, with libvirt's reason.
     :raise DestinationSilent: it did not answer in time. The throwaway domain has been
         ended, or is being ended by libvirt.
+    :raise SecretUnavailable: libvirt does not have the secret that the disk cites.
     :raise HypervisorUnavailable: libvirt itself can't be asked.
     """
     started = time.monotonic()
-    attempt = _Attempt(uri, pool, disk, like_xml, read_only=not _opens_for_writing(disk, writable))
+    attempt = _Attempt(places, disk, like_xml, read_only=not _opens_for_writing(disk, writable))
     try:
         capacity, physical = attempt.run(Seconds(started + timeout))
     finally:
@@ -116,24 +124,28 @@ class _Attempt:
     """One throwaway domain, and the connections that own and end it."""
 
     def __init__(
-        self, uri: str, pool: CallPool, disk: Disk, like_xml: str | None, *, read_only: bool
+        self, places: Places, disk: Disk, like_xml: str | None, *, read_only: bool
     ) -> None:
-        self._pool = pool
+        self._places = places
+        self._started = False
         self._disk = disk
         self._like_xml = like_xml
         self._read_only = read_only
         self._uuid = dated_uuid(time.time())
         # AUTODESTROY ties the domain to the first; while its createXML hangs, only
         # another client can end the domain.
-        self._owner = Link(uri)
-        self._reaper = Link(uri)
+        self._owner = Link(places.uri)
+        self._reaper = Link(places.uri)
 
     def run(self, deadline: Seconds) -> tuple[Bytes, Bytes]:
         remaining = self._remaining(deadline)
         for link in (self._owner, self._reaper):
             self._call('open', link.open, min(remaining, _CONNECT_TIMEOUT))
         try:
-            return self._pool.call('probe', self._open, timeout=self._remaining(deadline))
+            self._started = True
+            return self._places.opening.call(
+                'probe', lambda: self._owner.call(self._open), timeout=self._remaining(deadline)
+            )
         except libvirt.libvirtError as error:
             raise errors.translate_opening(error, 'probe') from error
         except exception.HypervisorUnavailable as error:
@@ -146,28 +158,29 @@ class _Attempt:
     def close(self) -> None:
         """End the domain if there is one, and close both connections; never raises."""
         try:
-            self._call('destroy', self._destroy, _DESTROY_TIMEOUT)
+            if self._started:
+                self._call('destroy', lambda: self._reaper.call(self._destroy), _DESTROY_TIMEOUT)
         except exception.BlockmirrorError as error:
             LOG.warning('a probe was left to libvirt to end: %s', error)
         for link in (self._owner, self._reaper):
             with contextlib.suppress(exception.BlockmirrorError):
                 self._call('close', link.close, _CONNECT_TIMEOUT)
 
-    def _open(self) -> tuple[Bytes, Bytes]:
-        dom = self._create()
+    def _open(self, conn: libvirt.virConnect) -> tuple[Bytes, Bytes]:
+        dom = self._create(conn)
         capacity, _allocation, physical = dom.blockInfo(self._disk.target_dev)
         return Bytes(capacity), Bytes(physical)
 
-    def _create(self) -> libvirt.virDomain:
+    def _create(self, conn: libvirt.virConnect) -> libvirt.virDomain:
         flags = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY
         slots = random.sample(range(_SLOTS), _SLOTS)
         for slot in slots[:-1]:
             try:
-                return self._owner.conn.createXML(self._definition(slot), flags)
+                return conn.createXML(self._definition(slot), flags)
             except libvirt.libvirtError as error:
                 if not errors.is_name_taken(error):
                     raise
-        return self._owner.conn.createXML(self._definition(slots[-1]), flags)
+        return conn.createXML(self._definition(slots[-1]), flags)
 
     def _definition(self, slot: int) -> str:
         return xml_probe.build(
@@ -178,18 +191,16 @@ class _Attempt:
             read_only=self._read_only,
         )
 
-    def _destroy(self) -> None:
-        if not self._reaper.is_alive:
-            return
+    def _destroy(self, conn: libvirt.virConnect) -> None:
         try:
-            self._reaper.conn.lookupByUUIDString(self._uuid).destroyFlags()
+            conn.lookupByUUIDString(self._uuid).destroyFlags()
         except libvirt.libvirtError as error:
             if not errors.is_no_domain(error):
                 raise
 
     def _call(self, name: str, function: Callable[[], None], timeout: Seconds) -> None:
         try:
-            self._pool.call(name, function, timeout=timeout)
+            self._places.upkeep.call(name, function, timeout=timeout)
         except libvirt.libvirtError as error:
             raise errors.translate(error, name) from error
 

@@ -42,7 +42,6 @@ class Connect(Recorder):
 class ProbeCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.pool = CallPool(4, per_key=4)
         self.dom = Recorder(blockInfo=[1 << 30, 1, 4096])
         self.owner = Connect(createXML=self.dom_of)
         self.reaper = Connect(lookupByUUIDString=self.dom_of)
@@ -56,7 +55,11 @@ class ProbeCase(testtools.TestCase):
 
     def probe(self, timeout: Seconds = LONG, **kwargs: Any) -> probe.ProbeResult:
         return probe.probe(
-            'stand-in:///', self.pool, self.disk, like_xml=None, timeout=timeout, **kwargs
+            probe.Places('stand-in:///', CallPool(), CallPool()),
+            self.disk,
+            like_xml=None,
+            timeout=timeout,
+            **kwargs,
         )
 
     def created(self) -> tuple[str, int]:
@@ -111,7 +114,8 @@ class TestProbe(ProbeCase):
 
     def test_silent(self) -> None:
         """At the deadline the other connection ends it, and createXML comes back."""
-        ended = threading.Event()
+        ended, closed = threading.Event(), threading.Event()
+        self.owner.answers['close'] = setting(closed)
 
         def hang(*_args: Any) -> Any:
             ended.wait()
@@ -121,6 +125,8 @@ class TestProbe(ProbeCase):
         self.dom.answers['destroyFlags'] = setting(ended)
         error = self.assertRaises(exception.DestinationSilent, self.probe, Seconds(0.2))
         self.assertEqual('rbd:pool/image did not answer in time', str(error))
+        # The connection is closed by whoever leaves it last, here the call that hung.
+        self.assertTrue(closed.wait(LONG))
         self.assert_cleaned_up()
 
     def test_silent_after_it_was_opened(self) -> None:
