@@ -186,7 +186,7 @@ class LabTestCase(testtools.TestCase):
         """The id of the only swap of this test's journal."""
         records = self.command.run('list', '-f', 'json').json
         self.assertEqual(1, len(records), records)
-        return str(records[0].get('ID') or records[0].get('id') or records[0].get('Swap'))
+        return str(records[0]['swap_id'])
 
 
 def _essence(source: etree._Element | None) -> bytes:

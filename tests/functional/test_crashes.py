@@ -49,7 +49,7 @@ class CrashTestCase(LabTestCase):
     def recovered(self, guest: Guest, source: Volume, destination: Volume) -> str:
         """Recover, twice: the second finds nothing to do. Return the last state."""
         self.command.run('recover')
-        state = str(self.command.run('list', '-f', 'json').json[0]['State'])
+        state = str(self.command.run('list', '-f', 'json').json[0]['state'])
         again = self.command.run('recover')
         self.assert_ok(again)
         where = destination if state == 'cleaned' else source
@@ -79,7 +79,7 @@ class CrashTest(CrashTestCase):
         guest = self.writing_guest(source)
         self.crash(guest, destination, 'after:held', '--hold')
         self.command.run('recover', '--cancel')
-        state = self.command.run('list', '-f', 'json').json[0]['State']
+        state = self.command.run('list', '-f', 'json').json[0]['state']
         self.assertEqual('reverted', state)
         self.assert_on(guest, source)
         self.assert_survived(guest, source)
