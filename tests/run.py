@@ -25,6 +25,7 @@ Exit status: 0 when at least one test ran and all passed, else 1.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -37,9 +38,14 @@ from pathlib import Path
 
 from lxml import etree
 
+from tests.lab.layout import Layout
+
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / 'build' / 'junit'
-LAB = (sys.executable, '-m', 'tests.lab', '--name', 'test')
+LAB_NAME = 'test'
+LAB = (sys.executable, '-m', 'tests.lab', '--name', LAB_NAME)
+#: What a failed run leaves of its lab: the daemons' logs and the tests' artefacts.
+REMAINS = ROOT / 'build' / 'lab'
 #: Seconds that a suite may take; a hanging one must still end in a count.
 DEADLINES = {'unit': 900.0, 'functional': 2100.0}
 
@@ -103,6 +109,16 @@ def pytest_argv(suite: str, extra: Sequence[str]) -> list[str]:
     return argv + list(extra)
 
 
+def keep_remains() -> None:
+    """Copy the lab's logs and artefacts to where they outlive the lab."""
+    layout = Layout.of(LAB_NAME)
+    shutil.rmtree(REMAINS, ignore_errors=True)
+    for folder in (layout.logs, layout.artefacts):
+        with contextlib.suppress(OSError, shutil.Error):
+            shutil.copytree(folder, REMAINS / folder.name, ignore_dangling_symlinks=True)
+    print(f'tests.run: logs and artefacts are in {REMAINS.relative_to(ROOT)}', flush=True)
+
+
 def run_suite(suite: str, extra: Sequence[str]) -> Count:
     """Run one suite, in the lab if it needs one, and count it."""
     report = REPORTS / f'{suite}.xml'
@@ -113,11 +129,15 @@ def run_suite(suite: str, extra: Sequence[str]) -> Count:
     # What an interrupted run left is taken down first, so that each run starts alike.
     call([*LAB, 'down'], timeout=120)
     try:
-        if call([*LAB, 'up'], timeout=300) != 0:
+        counted = Count(failed=1)
+        if call([*LAB, 'up'], timeout=300) == 0:
+            status = call([*LAB, 'run', '--', *argv], timeout=DEADLINES[suite])
+            counted = verdict(status, count(report))
+        else:
             print('tests.run: the lab did not come up', flush=True)
-            return Count(failed=1)
-        status = call([*LAB, 'run', '--', *argv], timeout=DEADLINES[suite])
-        return verdict(status, count(report))
+        if counted.failed:
+            keep_remains()
+        return counted
     finally:
         call([*LAB, 'down'], timeout=120)
 

@@ -78,8 +78,12 @@ class TestVerdict(unittest.TestCase):
 
 class TestSuites(unittest.TestCase):
     def test_a_lab_that_does_not_come_up_is_a_failure_and_is_taken_down(self) -> None:
-        with mock.patch.object(run, 'call', side_effect=[0, 1, 0]) as call:
+        with (
+            mock.patch.object(run, 'call', side_effect=[0, 1, 0]) as call,
+            mock.patch.object(run, 'keep_remains') as keep,
+        ):
             self.assertEqual(run.Count(0, 1), run.run_suite('functional', []))
+        keep.assert_called_once_with()
         self.assertEqual(['down', 'up', 'down'], [c.args[0][-1] for c in call.call_args_list])
 
     def test_nothing_that_ran_is_not_green(self) -> None:
