@@ -228,9 +228,11 @@ class InterruptedService(FakeService):
     """Copies until it is told to stop, as a real one does that only sees flags.
 
     :param hangs: the destination hangs: a cancel does not end the job.
+    :param deaf: a call hangs that nothing interrupts: even leaving is not heard.
     """
 
     hangs: bool = False
+    deaf: bool = False
     cancelled: bool = False
     wake: threading.Event = field(default_factory=threading.Event)
 
@@ -251,9 +253,12 @@ class InterruptedService(FakeService):
         while True:
             self.wake.wait()
             self.wake.clear()
+            if self.left and self.deaf:
+                observer(event('state', state, at=time.time(), detail='a call hangs'))
+                continue
             if self.left:
                 return outcome(state, 130)
-            if not self.hangs:
+            if not (self.hangs or self.deaf):
                 raise exception.Cancelled('cancelled on request; the guest is on the source')
             state = SwapState.CANCELLING
             observer(event('state', state, at=time.time(), detail='the destination hangs'))

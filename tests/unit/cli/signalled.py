@@ -23,5 +23,5 @@ from tests.unit.cli.fakes import InterruptedService, opener
 
 if __name__ == '__main__':
     behaviour, *argv = sys.argv[1:]
-    service = InterruptedService(hangs=behaviour == 'hangs')
+    service = InterruptedService(hangs=behaviour == 'hangs', deaf=behaviour == 'deaf')
     sys.exit(main.run(BlockmirrorApp(open_service=opener(service)), argv))

@@ -82,6 +82,16 @@ class TestSignals(testtools.TestCase):
         self.assertIn(f'blockmirror recover {fakes.SWAP_ID} takes it up again', err)
         self.assertNotIn('Traceback', err)
 
+    def test_third_interrupt_ends_a_process_that_nothing_else_ends(self) -> None:
+        process = self.start('deaf')
+        process.send_signal(signal.SIGINT)
+        self.read_until(process, 'the destination hangs')
+        process.send_signal(signal.SIGINT)
+        self.read_until(process, 'a call hangs')
+        process.send_signal(signal.SIGINT)
+        code, _out, err = self.finish(process)
+        self.assertEqual((130, ''), (code, err))
+
     def test_terminate_and_hangup_leave_the_job(self) -> None:
         for number in (signal.SIGTERM, signal.SIGHUP):
             process = self.start('answers')
