@@ -40,6 +40,9 @@ def run(app: BlockmirrorApp, argv: list[str]) -> int:
         # What became of a swap is worth more than that nobody reads it.
         return code if app.changes else BROKEN_PIPE
     except KeyboardInterrupt:
+        if app.changes:
+            text = 'ended at once; the job is as it was; blockmirror recover takes it up again'
+            app.say(text, important=True)
         return INTERRUPTED
     return code
 
