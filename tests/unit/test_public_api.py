@@ -86,7 +86,8 @@ class TestPublicApi(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             script = Path(folder) / 'user_script.py'
             script.write_text(USER_SCRIPT)
-            options = ['--strict', '--config-file', '', '--cache-dir', str(ROOT / '.mypy_cache')]
+            cache = ROOT / '.mypy_cache' / 'user-script'  # a cache is of one set of options
+            options = ['--strict', '--config-file', '', '--cache-dir', str(cache)]
             checked = python('-m', 'mypy', *options, '--follow-imports=silent', str(script))
         self.assertEqual(0, checked.returncode, checked.stdout + checked.stderr)
 
