@@ -119,9 +119,11 @@ class Lab:
 
         known = self._connection
         if known is not None:
+            # isAlive() only knows what a call has found out: after a restart of libvirtd
+            # it still says yes.
             with contextlib.suppress(libvirt.libvirtError):
-                if known.isAlive():
-                    return known
+                known.getLibVersion()
+                return known
         self._connection = libvirt.open(URI)
         return self._connection
 
