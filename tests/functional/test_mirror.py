@@ -186,6 +186,17 @@ class FaultsTest(MirrorTestCase):
         self.assert_on(guest, source)
         self.assert_survived(guest, source)
 
+    def test_a_guest_that_writes_more_than_the_copy_may_move(self) -> None:
+        """Each small write dirties 64 KiB: named as the reason, and cured by more speed."""
+        source, destination = self.volume('file', filled=True), self.volume('nfs')
+        guest = self.writing_guest(source)
+        mirror = self.started(guest, destination)
+        self.assertRaises(exception.NotConverging, mirror.wait, {S.READY}, timeout=Seconds(40.0))
+        mirror.set_speed(BytesPerSecond(0))
+        self.assertIs(mirror.wait({S.READY}, timeout=LIMIT), S.READY)
+        self.assertIs(mirror.abort(), S.ABORTED)
+        self.assert_on(guest, source)
+
     def test_a_second_job(self) -> None:
         """Refused, and the first goes on."""
         source = self.volume('file', filled=True)
@@ -211,6 +222,7 @@ class FaultsTest(MirrorTestCase):
         mirror = self.started(guest, destination)
         self.lab.libvirtd.kill()
         self.lab.libvirtd.start()
+        mirror.set_speed(BytesPerSecond(0))
         self.assertIs(mirror.wait({S.READY}, timeout=LIMIT), S.READY, str(mirror.snapshot()))
         self.assertIs(mirror.pivot(), S.PIVOTED)
         self.assert_on(guest, destination)
@@ -246,6 +258,8 @@ class FaultsTest(MirrorTestCase):
         self.assertIs(mirror.wait({S.STALLED}, timeout=LIMIT), S.STALLED)
         guest.wait_acked(20)
         self.lab.iscsi.cont()
+        self.assertIs(mirror.wait({S.COPYING}, timeout=LIMIT), S.COPYING)
+        mirror.set_speed(BytesPerSecond(0))
         self.assertIs(mirror.wait({S.READY}, timeout=LIMIT), S.READY)
         self.assertIs(mirror.pivot(), S.PIVOTED)
         self.assert_on(guest, destination)
