@@ -121,9 +121,8 @@ class Mirror:
             ``outcome_unknown``, it hangs, and a job may still appear.
         :raise WrongState: it was called before.
         """
-        self._require_new()
-        if self._watch.model.asked:
-            raise exception.WrongState('the copy was asked for already, adopt it')
+        if self.state is not JobState.NONE or self._watch.model.asked:
+            raise exception.WrongState('a copy was started or asked for already')
         method = methods.choose(self._options.method)
         method.check(self._domain, self._destination, self._options)
         self._watch.listen()
@@ -139,16 +138,18 @@ class Mirror:
     def adopt(self, *, pivot_asked: bool = False) -> JobState:
         """Take up what another process left, by what a reading shows.
 
+        With a job of its own already, this only looks again.
+
         :param pivot_asked: a pivot may have been asked for before; then a guest that is
             gone is LOST, not FAILED.
         :raise StateUnknown: the job on the disk is not ours, or the disk is neither the
             source nor the destination. Nothing is touched.
         :raise HypervisorUnavailable: nothing could be read.
-        :raise WrongState: this object has a job already.
         """
-        self._require_new()
-        self._watch.listen()
-        self._watch.model = MirrorModel(may_have_switched=pivot_asked)
+        if self.state is JobState.NONE:
+            self._watch.listen()
+            self._watch.model = MirrorModel(may_have_switched=pivot_asked)
+        self._watch.drain()
         self._watch.feed(self._witness.read(Seconds(self._clock())))
         self._leave(JobState.NONE, self._options.abort_timeout)
         if self.state is JobState.NONE:
@@ -235,10 +236,6 @@ class Mirror:
     def close(self) -> None:
         """Stop listening. The job is left as it is. A second call does nothing."""
         self._watch.close()
-
-    def _require_new(self) -> None:
-        if self.state is not JobState.NONE:
-            raise exception.WrongState(f'the copy is {self.state.value} already')
 
     def _leave(self, state: JobState, timeout: Seconds) -> None:
         self._watch.run(lambda: self._watch.model.state is not state, timeout)

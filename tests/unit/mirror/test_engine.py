@@ -177,7 +177,6 @@ class Starting(EngineTest):
         """One object, one job."""
         self.mirror.start()
         self.assertRaises(exception.WrongState, self.mirror.start)
-        self.assertRaises(exception.WrongState, self.mirror.adopt)
 
     def test_no_answer_but_it_started(self) -> None:
         """The connection broke after libvirt had started the job: it is ours."""
@@ -249,6 +248,14 @@ class Adopting(EngineTest):
             self.domain.moves(5)
             self.domain.live['vda'] = live(SOURCE, mirror(ready))  # type: ignore[arg-type]
             self.assertIs(self.make().adopt(), state)
+
+    def test_a_job_of_its_own(self) -> None:
+        """It only looks again, and what was known stays known."""
+        self.start_ready()
+        self.assertIs(self.mirror.adopt(), S.READY)
+        self.domain.ends(DESTINATION)
+        self.assertIs(self.mirror.adopt(), S.PIVOTED)
+        self.assertIs(self.mirror.adopt(), S.PIVOTED)
 
     def test_no_job(self) -> None:
         """Switched, or not; that nobody told how is no secret."""
