@@ -28,6 +28,7 @@ from blockmirror_driver.volume.base import NAMESPACE, VolumeDriver
 from blockmirror_driver.volume.connection_info import ConnectionInfo
 from blockmirror_driver.xml import disk as xml_disk
 
+_CHECK_PACKAGE = 'check the packages that register in blockmirror.volume_drivers'
 #: The names that the guest's disks have with libvirt; the bus follows from the prefix.
 _TARGET_DEV = re.compile(r'(?:vd|sd|hd|xvd)[a-z]{1,3}', re.ASCII)
 
@@ -49,27 +50,32 @@ def driver_for(volume_type: str) -> VolumeDriver:
     :raise UnknownVolumeType: none is registered for it, more than one is, or it can't be
         loaded.
     """
-    from stevedore import DriverManager
-    from stevedore.exception import NoMatches
+    from stevedore import NamedExtensionManager
 
-    shown = volume_type[:40]
+    shown = repr(volume_type[:40])
     try:
-        manager: DriverManager[VolumeDriver] = DriverManager(
-            NAMESPACE, volume_type, invoke_on_load=True, warn_on_missing_entrypoint=False
+        manager: NamedExtensionManager[object] = NamedExtensionManager(
+            NAMESPACE,
+            [volume_type],
+            invoke_on_load=True,
+            on_load_failure_callback=_fail,
+            on_missing_entrypoints_callback=_ignore,
         )
-    except NoMatches as exc:
-        raise exception.UnknownVolumeType(f'no driver for volumes of type {shown!r}') from exc
     except Exception as exc:
         # What a third party's module raises when it is loaded is anyone's guess.
         raise exception.UnknownVolumeType(
-            f'the driver for volumes of type {shown!r} can not be loaded: {type(exc).__name__}',
-            hint='check the package that registers it in blockmirror.volume_drivers',
+            f'the driver for volumes of type {shown} can not be loaded: {type(exc).__name__}',
+            hint=_CHECK_PACKAGE,
         ) from exc
-    driver = manager.driver
-    if not isinstance(driver, VolumeDriver):
+    # A package that is installed twice (editable, say) lists the same class twice.
+    found = {e.entry_point.value: e.obj for e in manager.extensions}
+    if not found:
+        raise exception.UnknownVolumeType(f'no driver for volumes of type {shown}')
+    driver = next(iter(found.values()))
+    if len(found) > 1 or not isinstance(driver, VolumeDriver):
+        what = 'more than one driver' if len(found) > 1 else 'what is no VolumeDriver'
         raise exception.UnknownVolumeType(
-            f'the driver for volumes of type {shown!r} is no VolumeDriver',
-            hint='check the package that registers it in blockmirror.volume_drivers',
+            f'{what} is registered for volumes of type {shown}', hint=_CHECK_PACKAGE
         )
     return driver
 
@@ -104,6 +110,7 @@ def disk_for(
     driver = driver_for(info.driver_volume_type)
     try:
         disk = driver.disk(info, target_dev, options)
+        assert isinstance(disk, Disk)
         # What comes out of here is known to be writable, whoever wrote the driver.
         xml_disk.build(disk)
     except exception.BlockmirrorError:
@@ -116,4 +123,8 @@ def disk_for(
 
 
 def _ignore(*_: object) -> None:
-    """A driver that can't be loaded is reported when it is asked for."""
+    """Leave it to who asks for the driver to report that it is missing or broken."""
+
+
+def _fail(_manager: object, _entry_point: object, error: BaseException) -> None:
+    raise error
