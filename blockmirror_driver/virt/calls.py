@@ -32,8 +32,7 @@ from blockmirror_driver.model import Seconds
 
 _T = TypeVar('_T')
 
-#: libvirtd reads no more from a client with five requests under way
-#: (``max_client_requests``), not even keepalive messages, so that the connection would die.
+#: Each takes one of libvirtd's workers (``max_workers``, 20) while it hangs.
 DEFAULT_SIZE = 4
 #: Of these no more than two may wait for one domain, so that the others stay reachable.
 PER_KEY = 2

@@ -17,6 +17,9 @@ After a restart of libvirtd a ``virConnect`` never recovers, and what happened m
 not told again. So a lost connection is replaced by a new one in a background thread, the
 events are registered again, and every subscriber gets a
 :class:`~blockmirror_driver.virt.events.Reconnected` as a sign to look at the state.
+
+One connection brings the events; calls have others, see
+:mod:`blockmirror_driver.virt.links`.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ from blockmirror_driver.virt.calls import CallPool, HangingCall
 from blockmirror_driver.virt.domain import Domain
 from blockmirror_driver.virt.events import ConnectionLost, Reconnected
 from blockmirror_driver.virt.link import Link
+from blockmirror_driver.virt.links import Links
 from blockmirror_driver.virt.loop import EventLoop
 from blockmirror_driver.virt.secrets import SecretStore
 from blockmirror_driver.virt.subscriptions import Fanout, Subscription
@@ -91,6 +95,10 @@ class Hypervisor:
         self._probes = CallPool()
         self._fanout = Fanout()
         self._changed = threading.Condition()
+        self._links = Links(
+            lambda: Link(self.uri, read_only=self.read_only, keepalive=self._keepalive)
+        )
+        #: The connection that brings the events, and on which no call is ever made.
         self._link: Link | None = None
         self._generation = 0
         self._closing = threading.Event()
@@ -139,6 +147,7 @@ class Hypervisor:
             self._changed.notify_all()
         if link is not None:
             self._discard(link)
+        self._renew()
 
     def __enter__(self) -> Self:
         return self.open()
@@ -265,7 +274,7 @@ class Hypervisor:
         timeout: Seconds | None = None,
         translate: errors.Translation = errors.translate,
     ) -> _T:
-        """Run ``function`` with the connection, in the pool; for the rest of ``virt``.
+        """Run ``function`` with a connection, in the pool; for the rest of ``virt``.
 
         :param key: what it may hang on, for example a domain's uuid.
         :raise HypervisorUnavailable: no connection, no place in the pool, or, with
@@ -274,10 +283,19 @@ class Hypervisor:
         """
         limit = self.call_timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
-        link, generation = self._current(deadline)
+        generation = self._current(deadline)
         remaining = Seconds(deadline - time.monotonic())
+
+        def in_time(conn: libvirt.virConnect) -> _T:
+            # Opening took so long that nobody waits any more: better not to act at all.
+            if time.monotonic() >= deadline:
+                raise exception.HypervisorUnavailable(f'{name}: no connection in time')
+            return function(conn)
+
         try:
-            return self._calls.call(name, lambda: link.call(function), timeout=remaining, key=key)
+            return self._calls.call(
+                name, lambda: self._links.call(in_time), timeout=remaining, key=key
+            )
         except libvirt.libvirtError as error:
             if errors.is_connection_loss(error):
                 self._broken.put((generation, errors.clean(error)))
@@ -285,14 +303,14 @@ class Hypervisor:
 
     # Keeping it up
 
-    def _current(self, deadline: float) -> tuple[Link, int]:
-        """Return a link that seems alive, waiting for a new one if it must."""
+    def _current(self, deadline: float) -> int:
+        """Return the generation once the connection seems alive, waiting if it must."""
         with self._changed:
             reported = 0
             while True:
                 link, generation = self._link, self._generation
                 if link is not None and link.is_alive:
-                    return link, generation
+                    return generation
                 if link is not None and reported != generation:
                     # The close callback may come later than this call.
                     self._broken.put((generation, 'found dead before a call'))
@@ -342,6 +360,7 @@ class Hypervisor:
             LOG.warning('lost the connection to libvirt: %s', reason)
             self._fanout.publish(ConnectionLost(reason))
             self._discard(link)
+            self._renew()
             self._replace(generation + 1)
 
     def _replace(self, generation: int) -> None:
@@ -359,6 +378,10 @@ class Hypervisor:
     def _discard(self, link: Link) -> None:
         with contextlib.suppress(exception.HypervisorUnavailable):
             self._upkeep.call('close', link.close, timeout=_CLOSE_TIMEOUT)
+
+    def _renew(self) -> None:
+        with contextlib.suppress(exception.HypervisorUnavailable):
+            self._upkeep.call('close', self._links.renew, timeout=_CLOSE_TIMEOUT)
 
 
 def _swallow(context: Any, error: tuple[Any, ...]) -> None:

@@ -157,7 +157,13 @@ class Domain:
 
     def capacity(self, dev: str) -> Bytes:
         """Return the exact bytes that the guest sees; the guest must run."""
-        return Bytes(self._call('blockInfo', lambda dom: dom.blockInfo(dev))[0])
+
+        def size(dom: libvirt.virDomain) -> int:
+            if not dom.isActive():
+                raise exception.DomainNotFound(f'domain {self.name} is not running')
+            return dom.blockInfo(dev)[0]
+
+        return Bytes(self._call('blockInfo', size))
 
     # Its block job
 

@@ -50,10 +50,18 @@ _MEANINGS: tuple[tuple[int, str, type[exception.Refused]], ...] = (
     (libvirt.VIR_ERR_OPERATION_INVALID, 'being ended', exception.DiskBusy),
     (libvirt.VIR_ERR_OPERATION_INVALID, 'not running', exception.DomainNotFound),
     (libvirt.VIR_ERR_INVALID_ARG, 'not found in', exception.DiskNotFound),
+    (libvirt.VIR_ERR_INVALID_ARG, 'not assigned to domain', exception.DiskNotFound),
+    (libvirt.VIR_ERR_INVALID_ARG, 'secret with uuid', exception.SecretUnavailable),
 )
 _SECRET = re.compile(
     r"""(?ix) (?P<label> \b (?: pass(?:word|wd|phrase)? | secret | key | token ) ["']? \s* [=:] )
         \s* (?: "[^"]*" | '[^']*' | [^\s,;)}"']+ )"""
+)
+#: What QEMU's last words start with when it does not start: no reason is in there, but
+#: the address of the server.
+_PREAMBLE = re.compile(
+    r'^(?:internal error: )?(?:qemu unexpectedly closed the monitor|process exited while '
+    r'connecting to monitor): (?:.*-blockdev \{.*\}: |\S+Z qemu\S*: )?(?=\S)'
 )
 _USERINFO = re.compile(r'(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^/@\s]+@', re.IGNORECASE)
 
@@ -65,7 +73,7 @@ def code(error: libvirt.libvirtError) -> int:
 
 def clean(error: libvirt.libvirtError) -> str:
     """Return libvirt's message as one line without anything that looks like a secret."""
-    text = exception.one_line(error.get_error_message() or error)
+    text = _PREAMBLE.sub('', exception.one_line(error.get_error_message() or error))
     text = _SECRET.sub(r'\g<label>***', text)
     return _USERINFO.sub(r'\g<scheme>***@', text)
 

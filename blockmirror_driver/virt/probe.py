@@ -62,7 +62,12 @@ _ABANDONED_AFTER = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What the probe saw: exact bytes that a guest would see, bytes in use, its duration."""
+    """What the probe saw.
+
+    ``capacity`` is what a guest would see, to the byte; ``physical`` the bytes that the
+    storage says it holds (0 from nfs, which does not tell); ``elapsed`` the time until
+    the answer, without the time for ending the throwaway domain.
+    """
 
     capacity: Bytes
     physical: Bytes
@@ -103,9 +108,10 @@ def probe(
     attempt = _Attempt(places, disk, like_xml, read_only=not _opens_for_writing(disk, writable))
     try:
         capacity, physical = attempt.run(Seconds(started + timeout))
+        elapsed = Seconds(time.monotonic() - started)
     finally:
         attempt.close()
-    return ProbeResult(capacity, physical, Seconds(time.monotonic() - started))
+    return ProbeResult(capacity, physical, elapsed)
 
 
 def sweep(conn: libvirt.virConnect) -> tuple[str, ...]:

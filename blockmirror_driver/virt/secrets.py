@@ -118,18 +118,22 @@ class SecretStore:
         start = f'{PREFIX}{lifetime.value}/{owner}/'
         return self._undefine_if(lambda secret: secret.usage.startswith(start))
 
-    def sweep(self, live_owners: Collection[str], cited: Collection[str]) -> tuple[str, ...]:
+    def sweep(self, is_alive: Callable[[str], bool], cited: Collection[str]) -> tuple[str, ...]:
         """Undefine ours whose owner is not alive and which nothing cites; return usages.
 
-        :param live_owners: ids of swaps and attachments that may still need theirs.
+        :param is_alive: tells of an owner whether it may still need its secrets. Asked in
+            the caller's thread, after the secrets were listed, of each that nothing cites.
+            What it raises ends the sweep before anything was undefined.
         :param cited: uuids and usages in any live or stored definition of a domain.
         """
-        owners, citations = frozenset(live_owners), frozenset(cited)
-        return self._undefine_if(
-            lambda secret: (
-                secret.owner not in owners and citations.isdisjoint({secret.uuid, secret.usage})
-            )
-        )
+        citations = frozenset(cited)
+        listed = self._run('listAllSecrets', _ours)
+        condemned = {
+            secret.usage
+            for secret in listed
+            if citations.isdisjoint({secret.uuid, secret.usage}) and not is_alive(secret.owner)
+        }
+        return self._undefine_if(lambda secret: secret.usage in condemned)
 
     def exists(self, ref: SecretRef) -> bool:
         """Tell whether libvirt has the secret, ours or not, with a value or without."""

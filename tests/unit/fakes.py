@@ -298,9 +298,9 @@ class FakeSecretStore(Scripted, SecretStore):
         self._done('discard')
         return (f'blockmirror/{lifetime.value}/{owner}/0',) if found else ()
 
-    def sweep(self, live_owners: Collection[str], cited: Collection[str]) -> tuple[str, ...]:
-        self._called('sweep', tuple(live_owners), tuple(cited))
-        gone = {(owner, life) for owner, life in self.kept if owner not in live_owners}
+    def sweep(self, is_alive: Callable[[str], bool], cited: Collection[str]) -> tuple[str, ...]:
+        self._called('sweep', tuple(cited))
+        gone = {(owner, life) for owner, life in self.kept if not is_alive(owner)}
         self.kept -= gone
         self._done('sweep')
         return tuple(

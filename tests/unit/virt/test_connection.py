@@ -81,7 +81,10 @@ class Connect(Recorder):
 class TestHypervisor(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        #: What each libvirt.open gives, in order: a Connect, or an error.
+        #: What each libvirt.open for events gives, in order: a Connect, or an error.
+        #: What a libvirt.open for a call gives.
+        self.calling = Connect()
+        self.opened_for_calls = 0
         self.openings: queue.SimpleQueue[Connect | Exception] = queue.SimpleQueue()
         patcher = mock.patch.object(libvirt, 'open', self.open_one)
         patcher.start()
@@ -92,13 +95,18 @@ class TestHypervisor(testtools.TestCase):
         self.addCleanup(self.hypervisor.close)
 
     def open_one(self, uri: str) -> Connect:
+        if threading.current_thread().name != 'blockmirror-open':
+            self.opened_for_calls += 1
+            return self.calling
         given = self.openings.get()
         if isinstance(given, Exception):
             raise given
         return given
 
     def opened(self, **answers: Any) -> Connect:
+        """Open; the answers are those to calls."""
         conn = Connect(**answers)
+        self.calling = Connect(**answers)
         self.openings.put(conn)
         self.hypervisor.open()
         return conn
@@ -184,16 +192,16 @@ class TestHypervisor(testtools.TestCase):
 
     def test_looks_up_by_name_or_uuid(self) -> None:
         dom = Recorder(name='guest', UUIDString=UUID)
-        conn = self.opened(lookupByName=dom, lookupByUUIDString=dom)
-        conn.answers = {
+        self.opened()
+        self.calling.answers = {
             'lookupByName': lambda _name: dom,
             'lookupByUUIDString': lambda _uuid: dom,
         }
         for text in ('guest', UUID, UUID.upper()):
             domain = self.hypervisor.domain(text)
             self.assertEqual(('guest', UUID), (domain.name, domain.uuid))
-        self.assertIn(('lookupByName', 'guest'), conn.calls)
-        self.assertIn(('lookupByUUIDString', UUID), conn.calls)
+        self.assertIn(('lookupByName', 'guest'), self.calling.calls)
+        self.assertIn(('lookupByUUIDString', UUID), self.calling.calls)
 
     def test_lists_domains_by_name(self) -> None:
         two = [Recorder(name=n, UUIDString=UUID) for n in ('b', 'a')]
@@ -208,6 +216,57 @@ class TestHypervisor(testtools.TestCase):
         self.opened(getLibVersion=9_000_000, getVersion=7_002_022)
         versions = self.hypervisor.versions()
         self.assertEqual((9_000_000, 7_002_022), (versions.libvirt, versions.qemu))
+
+    def test_calls_share_no_connection_with_the_events(self) -> None:
+        events = self.opened(getLibVersion=9, getVersion=7)
+        self.hypervisor.versions()
+        self.assertNotIn(('getVersion',), events.calls)
+        self.assertEqual({}, self.calling.callbacks)
+
+    def test_a_connection_that_is_done_serves_the_next_call(self) -> None:
+        self.opened(getLibVersion=9, getVersion=7)
+        for _ in range(3):
+            self.hypervisor.versions()
+        self.assertEqual(1, self.opened_for_calls)
+
+    def test_two_calls_at_a_time_have_two_connections(self) -> None:
+        """libvirt's client may leave a request unsent while another one hangs."""
+        self.opened(getLibVersion=9, getVersion=7)
+        self.hypervisor.run('outer', lambda _conn: self.hypervisor.versions())
+        self.assertEqual(2, self.opened_for_calls)
+
+    def test_a_call_that_nobody_waits_for_is_not_made_any_more(self) -> None:
+        """The connection came after the timeout: an abort or a pivot must not follow."""
+        self.opened()
+        opening, called = threading.Event(), threading.Event()
+        done = threading.Event()
+        release = threading.Event()
+
+        def open_late(_uri: str) -> Connect:
+            opening.set()
+            release.wait()
+            return Connect(close=setting(done))
+
+        with mock.patch.object(libvirt, 'open', open_late):
+            error = self.assertRaises(
+                exception.HypervisorUnavailable,
+                self.hypervisor.run,
+                'pivot',
+                lambda _conn: called.set(),
+                timeout=Seconds(0.05),
+            )
+            self.assertTrue(error.outcome_unknown)
+            self.assertTrue(opening.wait(LONG))
+            release.set()
+            self.hypervisor.close()
+            self.assertTrue(done.wait(LONG))
+        self.assertFalse(called.is_set())
+
+    def test_no_connection_for_a_call(self) -> None:
+        self.opened()
+        with mock.patch.object(libvirt, 'open', side_effect=REFUSED):
+            error = self.assertRaises(exception.HypervisorUnavailable, self.hypervisor.versions)
+        self.assertEqual((38, False), (error.code, error.outcome_unknown))
 
     # Events
 
@@ -265,7 +324,8 @@ class TestHypervisor(testtools.TestCase):
             error = self.assertRaises(exception.HypervisorUnavailable, self.hypervisor.versions)
             self.assertTrue(error.outcome_unknown)
             self.assertIsInstance(self.next_event(subscription), ConnectionLost)
-            self.openings.put(Connect(getLibVersion=9, getVersion=7))
+            self.calling = Connect(getLibVersion=9, getVersion=7)
+            self.openings.put(Connect())
             self.assertEqual(Reconnected(2), self.next_event(subscription))
         self.assertEqual(9, self.hypervisor.versions().libvirt)
         conn.break_()  # the old callback, late: no second replacement
@@ -276,7 +336,8 @@ class TestHypervisor(testtools.TestCase):
         """A call in an outage succeeds when libvirtd is back within its timeout."""
         first = self.opened()
         first.alive = 0  # seen by the next call before any callback
-        self.openings.put(Connect(getLibVersion=9, getVersion=7))
+        self.calling = Connect(getLibVersion=9, getVersion=7)
+        self.openings.put(Connect())
         self.assertEqual(9, self.hypervisor.versions().libvirt)
         self.assertEqual(2, self.hypervisor.generation)
 

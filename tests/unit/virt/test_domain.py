@@ -88,6 +88,11 @@ class TestReading(DomainCase):
         self.assertRaises(exception.DiskNotFound, self.domain.live_disk, 'vdz')
         self.assertRaises(exception.DiskNotFound, self.domain.stored_disk, 'vdz')
 
+    def test_no_size_of_a_guest_that_does_not_run(self) -> None:
+        """libvirt would answer for a local file."""
+        self.dom.answers['isActive'] = 0
+        self.assertRaises(exception.DomainNotFound, self.domain.capacity, 'vda')
+
     def test_job(self) -> None:
         self.dom.answers['blockJobInfo'] = {'type': 2, 'bandwidth': 7, 'cur': 1, 'end': 9}
         self.assertEqual(JobInfo(2, BytesPerSecond(7), 1, 9), self.domain.job('vda'))

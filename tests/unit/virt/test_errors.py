@@ -75,7 +75,7 @@ LOSSES = (
 )
 UNOPENABLE = (
     (1, "unable to execute QEMU command 'blockdev-add': error connecting: Permission denied"),
-    (1, 'internal error: process exited while connecting to monitor: iSCSI: Failed to connect'),
+    (1, "internal error: unable to execute QEMU command 'x': iSCSI: Failed to connect"),
     (9, "operation failed: failed to format image: 'error rbd create: File exists'"),
     (38, 'missing destination file for disk vda: /x: No such file or directory'),
 )
@@ -116,6 +116,23 @@ class TestTranslate(testtools.TestCase):
 
 
 class TestClean(testtools.TestCase):
+    def test_leaves_out_qemus_command_line(self) -> None:
+        """QEMU's last words start with the whole node, with the server's address."""
+        qemu = '2026-11-22T22:19:34Z qemu-system-x86_64: '
+        for start in (
+            'internal error: qemu unexpectedly closed the monitor: ',
+            'internal error: process exited while connecting to monitor: ',
+        ):
+            for middle in (
+                f'{qemu}-blockdev {{"server":{{"host":"10.0.0.1"}},"user":"reader"}}: ',
+                f'{qemu}warning: x\n{qemu}-blockdev {{"driver":"nfs","host":"10.0.0.1"}}: ',
+                qemu,
+                '',
+            ):
+                error = libvirt_error(1, f'{start}{middle}Failed to open file: no {{}} way')
+                self.assertEqual('Failed to open file: no {} way', errors.clean(error))
+            self.assertEqual(start.strip(), errors.clean(libvirt_error(1, start)))
+
     def test_redacts_what_looks_like_a_secret(self) -> None:
         for text in (
             'iscsi://labuser%hunter2@10.0.0.1/iqn/1 failed',

@@ -159,13 +159,13 @@ class TestRemoval(SecretCase):
 
     def test_sweep_spares_the_living_the_cited_and_the_foreign(self) -> None:
         cited_uuid = derived_uuid('blockmirror/disk/ab/0')
-        gone = self.store.sweep(['a'], [cited_uuid, 'blockmirror/disk/c/0'])
+        gone = self.store.sweep('a'.__eq__, [cited_uuid, 'blockmirror/disk/c/0'])
         self.assertEqual(('blockmirror/job/ab/0', 'blockmirror/job/c/0'), gone)
         self.assertIn(self.foreign.UUIDString(), self.conn.secrets)
         self.assertIn(self.lookalike.UUIDString(), self.conn.secrets)
 
     def test_sweep_of_everything_leaves_the_foreign(self) -> None:
-        self.store.sweep([], [])
+        self.store.sweep(lambda _owner: False, [])
         self.assertEqual(['blockmirror/disk/c/7', 'client.cinder secret'], self.usages())
 
 
