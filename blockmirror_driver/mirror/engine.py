@@ -205,19 +205,19 @@ class Mirror:
             self._leave(JobState.PIVOTING, self._options.pivot_timeout)
         return self.state
 
-    def abort(self) -> JobState:
+    def abort(self, *, interrupt: Callable[[], bool] | None = None) -> JobState:
         """Ask for the end of the job, and wait ``abort_timeout`` seconds for evidence.
 
         Returns ABORTED, FAILED or LOST; PIVOTED (another tool was faster); or ABORTING, when
         the destination holds the job. Called again it asks again and waits on. Of a copy
         that was READY, :attr:`MirrorSnapshot.end_confirmed` says whether the destination is
-        a consistent copy.
+        a consistent copy. ``interrupt`` ends the waiting, as in :meth:`wait`.
 
         :raise WrongState: there is no job yet, or a pivot is under way.
         """
         self._watch.drain()
         self._watch.feed(ev.AbortRequested())
-        self._watch.run(_never, self._options.abort_timeout)
+        self._watch.run(interrupt or _never, self._options.abort_timeout)
         return self.state
 
     def set_speed(self, bandwidth: BytesPerSecond) -> None:

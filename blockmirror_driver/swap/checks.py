@@ -74,11 +74,9 @@ class Subject:
     @property
     def stored_is_stale(self) -> bool:
         """Whether a stored XML exists that names another volume than the live one."""
-        if self.live is None or not self.persistent:
+        if self.live is None or self.stored is None:
             return False
-        return self.stored is None or not same_volume(
-            self.stored.disk.source, self.live.disk.source
-        )
+        return not same_volume(self.stored.disk.source, self.live.disk.source)
 
 
 def passed(check: str, detail: str) -> Check:
@@ -204,6 +202,8 @@ def _access(source: Disk, destination: Disk) -> Check:
 def _stored_agrees(subject: Subject) -> Check:
     if not subject.persistent:
         return passed('stored-xml', 'the domain is transient: there is none')
+    if subject.stored is None:
+        return unknown('stored-xml', 'it has no such disk: the guest loses it when it stops')
     if subject.stored_is_stale:
         return unknown(
             'stored-xml', 'it names another volume; it is brought in line before the copy'
@@ -213,10 +213,14 @@ def _stored_agrees(subject: Subject) -> Check:
 
 def _not_in_use(subject: Subject) -> Check:
     wanted = subject.request.destination.source
+    unread: list[str] = []
     for domain in subject.hypervisor.domains():
         try:
             used = xml_domain.disks(domain.xml())
         except exception.DomainNotFound:
+            continue
+        except exception.InvalidDisk as error:
+            unread.append(f'{domain.name} ({error})')
             continue
         for disk in used:
             mirrored = disk.mirror.source if disk.mirror else None
@@ -228,6 +232,8 @@ def _not_in_use(subject: Subject) -> Check:
                     f'the destination is already {disk.disk.target_dev} of {domain.name}',
                     'choose another volume',
                 )
+    if unread:
+        return unknown('destination-free', f"can't read the disks of {', '.join(unread)}")
     return passed('destination-free', 'no guest of this host has it')
 
 

@@ -15,14 +15,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Disk
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Swap
+from blockmirror_driver.swap.owner import is_living_planner
+from blockmirror_driver.swap.states import ENDED
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
 from blockmirror_driver.virt.secrets import SecretLifetime
@@ -41,7 +43,7 @@ def mark(hypervisor: Hypervisor, swap: Swap, intent: str) -> None:
     ours = metadata.SwapMark(
         swap.id,
         swap.dev,
-        _disk_xml(swap.source),
+        swap.source_xml,
         xml_disk.build(swap.destination),
         intent,
     )
@@ -62,7 +64,12 @@ def unmark(hypervisor: Hypervisor, swap_id: str, domain_uuid: str) -> None:
         domain = hypervisor.domain(domain_uuid)
     except exception.DomainNotFound:
         return
-    marks = _marks(domain)
+    try:
+        marks = _marks(domain)
+    except exception.InvalidDisk:
+        # Damaged, and in our own namespace: nobody can read anything from it.
+        domain.set_mark(None)
+        return
     others = [m for m in marks if m.swap_id != swap_id]
     if len(others) != len(marks):
         domain.set_mark(metadata.build(others) if others else None)
@@ -71,14 +78,6 @@ def unmark(hypervisor: Hypervisor, swap_id: str, domain_uuid: str) -> None:
 def _marks(domain: Domain) -> list[metadata.SwapMark]:
     text = domain.mark()
     return list(metadata.parse(text)) if text else []
-
-
-def _disk_xml(disk: Disk) -> str:
-    """Return the source's XML, or nothing for a kind that we only compare."""
-    try:
-        return xml_disk.build(disk)
-    except exception.InvalidDisk:
-        return ''
 
 
 def release(hypervisor: Hypervisor, swap: Swap) -> list[str]:
@@ -100,9 +99,24 @@ def complete(hypervisor: Hypervisor, journal: Journal, swap: Swap) -> list[str]:
 
 
 def sweep(hypervisor: Hypervisor, journal: Journal) -> None:
-    """Remove secrets of ours that no swap under way and no XML of any domain needs."""
-    alive = [record.id for record in journal.records(active_only=True)]
-    hypervisor.secrets.sweep(alive, cited(hypervisor))
+    """Remove secrets of ours that nobody under way and no XML of any domain needs.
+
+    Others work meanwhile. A swap is in the journal before it defines a secret, and one that
+    ended since the XML was read may be cited by now, so that each owner is asked about late,
+    and counts as alive when it was so at any time from here on.
+    """
+    began = time.time()
+    citations = cited(hypervisor)
+
+    def is_alive(name: str) -> bool:
+        if is_living_planner(name):
+            return True
+        return any(
+            record.id == name and (record.state not in ENDED or record.updated_at >= began)
+            for record in journal.records()
+        )
+
+    hypervisor.secrets.sweep(is_alive, citations)
 
 
 def cited(hypervisor: Hypervisor) -> set[str]:

@@ -17,7 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from oslo_log import log as logging
+
+from blockmirror_driver import exception
 from blockmirror_driver.swap.journal import Journal, Request
+
+LOG = logging.getLogger(__name__)
 
 
 class Control:
@@ -42,27 +47,52 @@ class Control:
         self.left = True
         self._wake()
 
+    @property
+    def stop(self) -> bool:
+        """Whether either was wished."""
+        return self.cancelled or self.left
+
     def attach(self, wake: Callable[[], None]) -> None:
         """Say whom to wake; what was wished before is seen at the next look."""
         self._wake = wake
 
+    def reset(self) -> None:
+        """Forget what was wished: it was about a swap that is over."""
+        self.cancelled = self.left = False
+        self._wake = lambda: None
+
 
 class Inbox:
-    """Requests of other processes, and the wishes of this one, as one question."""
+    """Requests of other processes, and the wishes of this one, as one question.
+
+    A journal that can't be read holds no requests, and one that can't be written still gives
+    each of them once.
+    """
 
     def __init__(self, journal: Journal, swap_id: str, control: Control) -> None:
         self._journal = journal
         self._swap_id = swap_id
+        self._seen = 0
         self.control = control
 
     def pending(self) -> bool:
         """Tell whether anything waits to be taken up. Cheap."""
-        return (
-            self.control.cancelled
-            or self.control.left
-            or self._journal.has_requests(self._swap_id)
-        )
+        return self.control.stop or bool(self._requests())
 
     def take(self) -> tuple[Request, ...]:
         """Take up what other processes asked."""
-        return self._journal.take_requests(self._swap_id)
+        found = self._requests()
+        if found:
+            self._seen = found[-1].number
+            try:
+                self._journal.take(self._swap_id, self._seen)
+            except exception.JournalUnusable as error:
+                LOG.warning('Swap %s: nobody can be told of it: %s', self._swap_id, error)
+        return found
+
+    def _requests(self) -> tuple[Request, ...]:
+        try:
+            return self._journal.requests(self._swap_id, after=self._seen)
+        except exception.JournalUnusable as error:
+            LOG.warning('Swap %s: requests can not be read: %s', self._swap_id, error)
+            return ()

@@ -36,13 +36,12 @@ def examine(
     found: list[Check] = []
     try:
         hypervisor = connect()
-    except exception.BlockmirrorError as error:
-        found.append(checks.failed('libvirt', error))
-    else:
         found.append(checks.passed('libvirt', conf.blockmirror.connection_uri))
         found.append(checks.versions(hypervisor))
         found += [checks.block_module(hypervisor, protocol) for protocol in _PROTOCOLS]
         found.append(_hanging(hypervisor))
+    except exception.BlockmirrorError as error:
+        found = [checks.failed('libvirt', error)]
     return (*found, *_journal(journal))
 
 

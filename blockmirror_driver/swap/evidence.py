@@ -23,7 +23,12 @@ from blockmirror_driver.virt.domain import Domain
 from blockmirror_driver.xml.disk import same_volume
 from blockmirror_driver.xml.domain import DomainDisk
 
-_GONE = Evidence(Guest.GONE, Job.NONE, Side.ABSENT, Side.ABSENT)
+_JOBS = {
+    'no': Job.COPYING,
+    'yes': Job.READY,
+    'pivot': Job.PIVOTING,
+    'abort': Job.ABORTING,
+}
 
 
 def read(
@@ -42,26 +47,28 @@ def read(
     try:
         domain = hypervisor.domain(domain_uuid)
     except exception.DomainNotFound:
-        return _with_intent(_GONE, pivot_requested)
+        return Evidence(Guest.GONE, Job.NONE, Side.ABSENT, Side.ABSENT, pivot_requested)
     stored = _stored_side(domain, dev, source, destination)
     try:
-        if not domain.is_active():
-            return Evidence(Guest.GONE, Job.NONE, Side.ABSENT, stored, pivot_requested)
-        live = domain.live_disk(dev)
+        live, job = _live(domain, dev, destination)
     except exception.DiskNotFound:
-        return Evidence(Guest.RUNNING, Job.NONE, Side.OTHER, stored, pivot_requested)
+        return Evidence(Guest.RUNNING, Job.NONE, Side.ABSENT, stored, pivot_requested)
     except exception.DomainNotFound:
-        # It stopped between the two calls; its stored XML may have changed until then.
+        # It may have stopped just now; its stored XML may have changed until then.
         stored = _stored_side(domain, dev, source, destination)
         return Evidence(Guest.GONE, Job.NONE, Side.ABSENT, stored, pivot_requested)
+    side = side_of(live.disk.source, source, destination)
+    return Evidence(Guest.RUNNING, job, side, stored, pivot_requested)
+
+
+def _live(domain: Domain, dev: str, destination: Disk) -> tuple[DomainDisk, Job]:
+    live = domain.live_disk(dev)
     job = _job(domain, dev, live, destination)
-    return Evidence(
-        Guest.RUNNING,
-        job,
-        side_of(live.disk.source, source, destination),
-        stored,
-        pivot_requested,
-    )
+    if job is Job.FOREIGN and live.mirror is None:
+        # A job without its <mirror>: it began or ended between the two calls, if it is ours.
+        live = domain.live_disk(dev)
+        job = _job(domain, dev, live, destination)
+    return live, job
 
 
 def side_of(found: Source, source: Disk, destination: Disk) -> Side:
@@ -71,16 +78,10 @@ def side_of(found: Source, source: Disk, destination: Disk) -> Side:
     return Side.DESTINATION if same_volume(found, destination.source) else Side.OTHER
 
 
-def _with_intent(evidence: Evidence, pivot_requested: bool) -> Evidence:
-    return Evidence(evidence.guest, evidence.job, evidence.live, evidence.stored, pivot_requested)
-
-
 def _stored_side(domain: Domain, dev: str, source: Disk, destination: Disk) -> Side:
     try:
         stored = domain.stored_disk(dev)
-    except exception.DiskNotFound:
-        return Side.OTHER
-    except exception.DomainNotFound:
+    except (exception.DiskNotFound, exception.DomainNotFound):
         return Side.ABSENT
     return Side.ABSENT if stored is None else side_of(stored.disk.source, source, destination)
 
@@ -91,4 +92,4 @@ def _job(domain: Domain, dev: str, live: DomainDisk, destination: Disk) -> Job:
         return Job.NONE if domain.job(dev) is None else Job.FOREIGN
     if mirror.source is None or not same_volume(mirror.source, destination.source):
         return Job.FOREIGN
-    return {'yes': Job.READY, 'no': Job.COPYING}.get(mirror.ready, Job.ENDING)
+    return _JOBS[mirror.ready]

@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from pathlib import Path
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.progress import Progress
 from blockmirror_driver.swap import rows
+from blockmirror_driver.swap.database import Database
 from blockmirror_driver.swap.owner import Owner
 from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.request import RequestKind
@@ -71,7 +71,7 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._local = threading.local()
+        self._db = Database(self.path)
 
     def exists(self) -> bool:
         """Tell whether anything was ever written."""
@@ -79,8 +79,9 @@ class Journal:
 
     def check(self) -> None:
         """Open the journal and prove that it can be written."""
-        with self._write():
-            pass
+        with self._db.write() as db:
+            # An empty transaction would write nothing, and so prove nothing on a full disk.
+            db.execute(f'PRAGMA user_version = {rows.SCHEMA_VERSION}')
 
     def create(self, record: SwapRecord) -> None:
         """Insert a new swap.
@@ -90,7 +91,7 @@ class Journal:
         values = rows.row_of(record)
         marks = ', '.join('?' * len(values))
         try:
-            with self._write() as db:
+            with self._db.write() as db:
                 db.execute(f'INSERT INTO swap ({rows.COLUMNS}) VALUES ({marks})', values)  # noqa: S608
                 _add_step(db, record.id, record.state, record.detail)
         except exception.JournalUnusable as error:
@@ -116,7 +117,7 @@ class Journal:
         :raise WrongState: when the table of transitions does not allow it; this is a defect
             of ours or a second owner, never a user's mistake.
         """
-        with self._write() as db:
+        with self._db.write() as db:
             old = _state_of(db, swap_id)
             if not may_follow(old, state):
                 raise exception.WrongState(
@@ -141,7 +142,7 @@ class Journal:
 
     def note(self, swap_id: str, detail: str, *, exit_code: int | None = None) -> None:
         """Add a line to the history without a change of state."""
-        with self._write() as db:
+        with self._db.write() as db:
             state = _state_of(db, swap_id)
             db.execute(
                 'UPDATE swap SET detail = ?, updated_at = ?, exit_code = coalesce(?, exit_code)'
@@ -153,7 +154,7 @@ class Journal:
     def progress(self, swap_id: str, progress: Progress) -> None:
         """Write the latest progress. It keeps no history."""
         eta = None if progress.eta is None else float(progress.eta)
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute(
                 'UPDATE swap SET cur = ?, end = ?, rate = ?, dirty_rate = ?, eta = ?,'
                 ' updated_at = ? WHERE id = ?',
@@ -185,7 +186,7 @@ class Journal:
 
         Exactly one of several processes that try gets ``True``.
         """
-        with self._write() as db:
+        with self._db.write() as db:
             row = db.execute('SELECT owner FROM swap WHERE id = ?', (swap_id,)).fetchone()
             if row is None:
                 raise exception.SwapNotFound(f'no swap {swap_id}')
@@ -203,7 +204,7 @@ class Journal:
         where = f' WHERE state NOT IN ({rows.ENDED_STATES})' if active_only else ''
         if not self.exists():
             return ()
-        with self._read() as db:
+        with self._db.read() as db:
             found = db.execute(
                 f'SELECT {rows.COLUMNS} FROM swap{where} ORDER BY created_at, id'  # noqa: S608
             ).fetchall()
@@ -223,7 +224,7 @@ class Journal:
 
     def steps(self, swap_id: str) -> tuple[Step, ...]:
         """Return the history of a swap, oldest first."""
-        with self._read() as db:
+        with self._db.read() as db:
             found = db.execute(
                 'SELECT at, state, detail FROM step WHERE swap_id = ? ORDER BY number', (swap_id,)
             ).fetchall()
@@ -231,43 +232,44 @@ class Journal:
 
     def ask(self, swap_id: str, kind: RequestKind, argument: int = 0) -> int:
         """Leave a request for the owner; return its number."""
-        with self._write() as db:
+        with self._db.write() as db:
             cursor = db.execute(
                 'INSERT INTO request (swap_id, kind, argument, at) VALUES (?, ?, ?, ?)',
                 (swap_id, kind.value, argument, time.time()),
             )
             return int(cursor.lastrowid or 0)
 
-    def has_requests(self, swap_id: str) -> bool:
-        """Tell whether a request waits to be taken up. Cheap."""
-        with self._read() as db:
-            row = db.execute(
-                'SELECT 1 FROM request WHERE swap_id = ? AND taken_at IS NULL LIMIT 1', (swap_id,)
-            ).fetchone()
-        return row is not None
+    def requests(self, swap_id: str, *, after: int = 0) -> tuple[Request, ...]:
+        """Return what waits to be taken up, oldest first; only reads. Cheap.
 
-    def take_requests(self, swap_id: str) -> tuple[Request, ...]:
-        """Take up what was asked, oldest first; each request is returned once."""
-        with self._write() as db:
+        :param after: the number of the last request that the caller has seen.
+        """
+        with self._db.read() as db:
             found = db.execute(
-                'UPDATE request SET taken_at = ? WHERE swap_id = ? AND taken_at IS NULL'
-                ' RETURNING number, kind, argument',
-                (time.time(), swap_id),
+                'SELECT number, kind, argument FROM request'
+                ' WHERE swap_id = ? AND taken_at IS NULL AND number > ? ORDER BY number',
+                (swap_id, after),
             ).fetchall()
-        return tuple(
-            Request(number, RequestKind(kind), argument)
-            for number, kind, argument in sorted(found)
-        )
+        return tuple(Request(number, RequestKind(kind), arg) for number, kind, arg in found)
+
+    def take(self, swap_id: str, upto: int) -> None:
+        """Tell those who asked that their requests are taken up, to this number."""
+        with self._db.write() as db:
+            db.execute(
+                'UPDATE request SET taken_at = ?'
+                ' WHERE swap_id = ? AND taken_at IS NULL AND number <= ?',
+                (time.time(), swap_id, upto),
+            )
 
     def was_taken(self, number: int) -> bool:
         """Tell whether the owner took up a request."""
-        with self._read() as db:
+        with self._db.read() as db:
             row = db.execute('SELECT taken_at FROM request WHERE number = ?', (number,)).fetchone()
         return row is not None and row[0] is not None
 
     def prune(self, before: float) -> int:
         """Forget swaps that ended before a time (seconds since the epoch); return how many."""
-        with self._write() as db:
+        with self._db.write() as db:
             return db.execute(
                 f'DELETE FROM swap WHERE state IN ({rows.ENDED_STATES}) AND updated_at < ?',  # noqa: S608
                 (before,),
@@ -276,101 +278,19 @@ class Journal:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Make several calls one unit; who else writes waits. For the budget."""
-        with self._write():
+        with self._db.write():
             yield
 
     def close(self) -> None:
         """Close the calling thread's connection."""
-        db: sqlite3.Connection | None = getattr(self._local, 'db', None)
-        if db is not None:
-            db.close()
-            self._local.db = None
+        self._db.close()
 
     def _update(self, swap_id: str, column: str, value: int | str | None) -> None:
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute(
                 f'UPDATE swap SET {column} = ?, updated_at = ? WHERE id = ?',  # noqa: S608
                 (value, time.time(), swap_id),
             )
-
-    @contextlib.contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction; one within another joins it."""
-        with self._translated():
-            db = self._connection()
-            if db.in_transaction:
-                yield db
-                return
-            db.execute('BEGIN IMMEDIATE')
-            try:
-                yield db
-            except BaseException:
-                db.execute('ROLLBACK')
-                raise
-            db.execute('COMMIT')
-
-    @contextlib.contextmanager
-    def _read(self) -> Iterator[sqlite3.Connection]:
-        with self._translated():
-            yield self._connection()
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise exception.JournalUnusable(f'journal {self.path}: {error}') from error
-
-    def _connection(self) -> sqlite3.Connection:
-        db: sqlite3.Connection | None = getattr(self._local, 'db', None)
-        if db is None:
-            db = self._local.db = self._open()
-        return db
-
-    def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = not self.path.exists()
-        if fresh:
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        _keep_ownership(self.path)
-        # Autocommit: transactions are begun by hand, so that they are IMMEDIATE.
-        db = sqlite3.connect(self.path, timeout=10, isolation_level=None)
-        db.execute('PRAGMA journal_mode=WAL')
-        db.execute('PRAGMA synchronous=FULL')
-        db.execute('PRAGMA foreign_keys=ON')
-        # sqlite gives -wal and -shm the mode of the main file, but not its owner.
-        _keep_ownership(Path(f'{self.path}-wal'), Path(f'{self.path}-shm'))
-        self._migrate(db)
-        return db
-
-    def _migrate(self, db: sqlite3.Connection) -> None:
-        db.execute('BEGIN IMMEDIATE')
-        try:
-            version = db.execute('PRAGMA user_version').fetchone()[0]
-            if version > rows.SCHEMA_VERSION:
-                raise exception.JournalUnusable(
-                    f'journal {self.path} is of schema {version}, not {rows.SCHEMA_VERSION}',
-                    hint='it was written by a newer release; upgrade this one',
-                )
-            if version == 0:
-                for statement in filter(str.strip, rows.SCHEMA.split(';')):
-                    db.execute(statement)
-                db.execute(f'PRAGMA user_version = {rows.SCHEMA_VERSION}')
-            db.execute('COMMIT')
-        except BaseException:
-            db.execute('ROLLBACK')
-            db.close()
-            raise
-
-
-def _keep_ownership(*paths: Path) -> None:
-    """Give files that root made to the owner of their directory (nova, in Nova)."""
-    if os.geteuid() != 0:
-        return
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            parent = path.parent.stat()
-            os.chown(path, parent.st_uid, parent.st_gid)
 
 
 def _add_step(db: sqlite3.Connection, swap_id: str, state: SwapState, detail: str) -> None:

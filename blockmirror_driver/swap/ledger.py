@@ -17,17 +17,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from oslo_log import log as logging
 
+from blockmirror_driver import exception
 from blockmirror_driver.mirror.options import CopyOptions
+from blockmirror_driver.mirror.progress import Progress
 from blockmirror_driver.mirror.snapshot import MirrorSnapshot
-from blockmirror_driver.model import Disk, Seconds
+from blockmirror_driver.model import Bytes, Disk, Seconds
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.record import Outcome, SwapEvent, SwapRecord
 from blockmirror_driver.swap.request import Ending
 from blockmirror_driver.swap.states import SwapState
+from blockmirror_driver.virt.domain import JobInfo
 
 LOG = logging.getLogger(__name__)
 
@@ -39,13 +42,18 @@ _MOVING = frozenset({SwapState.COPYING, SwapState.READY, SwapState.HELD})
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """What a runner works on; ``destination`` cites secrets that exist."""
+    """What a runner works on; ``destination`` cites secrets that exist.
+
+    ``source_xml`` is the source's ``<disk>`` as libvirt wrote it, since a source may be of a
+    kind that we can't build.
+    """
 
     id: str
     domain_name: str
     domain_uuid: str
     dev: str
     source: Disk
+    source_xml: str
     destination: Disk
     options: CopyOptions
     ending: Ending
@@ -61,6 +69,7 @@ def swap_of(record: SwapRecord, source: Disk, destination: Disk, options: CopyOp
         domain_uuid=record.domain_uuid,
         dev=record.dev,
         source=source,
+        source_xml=record.source_xml,
         destination=destination,
         options=options,
         ending=record.ending,
@@ -70,25 +79,39 @@ def swap_of(record: SwapRecord, source: Disk, destination: Disk, options: CopyOp
 
 
 class Ledger:
-    """The one place that a swap's state is written from.
+    """The one place that a swap's state is written from. One thread calls it, the runner's.
 
-    One thread calls it, the runner's.
+    An intent has to be written before its step (:meth:`advance`). What has happened already
+    is so, whether or not it can be written (:meth:`settle` and all else): a journal that
+    fails then is logged, and recovery finds the same evidence.
+
+    :param clock: monotonic seconds.
     """
 
-    def __init__(self, journal: Journal, swap: Swap, observer: Observer | None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        swap: Swap,
+        observer: Observer | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
         self._journal = journal
         self._swap = swap
-        self._observer = observer or (lambda _event: None)
-        self._started = time.monotonic()
+        self._observer = observer
+        self._started = clock()
         self._moved = 0
         self._notes: list[str] = []
         self.pivot_seconds: float | None = None
-        self.state = journal.record(swap.id).state
+        record = journal.record(swap.id)
+        self.state = record.state
+        #: Whether a pivot was asked for and was not refused for certain.
+        self.pivot_requested = record.pivot_requested
 
     @property
     def elapsed(self) -> Seconds:
-        """Seconds since the runner was made."""
-        return Seconds(time.monotonic() - self._started)
+        """Seconds since the ledger was opened."""
+        return Seconds(self.clock() - self._started)
 
     def advance(
         self,
@@ -97,34 +120,108 @@ class Ledger:
         *,
         pivot_requested: bool | None = None,
         exit_code: int | None = None,
+        destination_xml: str | None = None,
     ) -> None:
         """Write the next state; only then may its step be taken.
 
         :raise JournalUnusable: WrongState: nothing was written.
         """
         self._journal.advance(
-            self._swap.id, state, detail, pivot_requested=pivot_requested, exit_code=exit_code
+            self._swap.id,
+            state,
+            detail,
+            pivot_requested=pivot_requested,
+            exit_code=exit_code,
+            destination_xml=destination_xml,
         )
+        self._take_note_of(state, detail, pivot_requested)
+
+    def settle(
+        self,
+        state: SwapState,
+        detail: str,
+        *,
+        pivot_requested: bool | None = None,
+        exit_code: int | None = None,
+    ) -> bool:
+        """Take note of a state that holds already; tell whether it could be written."""
+        try:
+            self._journal.advance(
+                self._swap.id, state, detail, pivot_requested=pivot_requested, exit_code=exit_code
+            )
+        except exception.BlockmirrorError as error:
+            LOG.exception('Swap %s is %s, which the journal does not say', self._swap.id, state)
+            self._notes.append(f'the journal does not say {state.value}: {error}')
+            written = False
+        else:
+            written = True
+        self._take_note_of(state, detail, pivot_requested)
+        return written
+
+    def _take_note_of(self, state: SwapState, detail: str, pivot_requested: bool | None) -> None:
         self.state = state
+        if pivot_requested is not None:
+            self.pivot_requested = pivot_requested
         LOG.info('Swap %s of %s %s: %s', self._swap.id, self._swap.dev, state.value, detail)
         self.emit('state', detail)
 
     def note(self, text: str, *, exit_code: int | None = None) -> None:
         """Add a line to the history and to the outcome."""
         self._notes.append(text)
-        self._journal.note(self._swap.id, text, exit_code=exit_code)
+        self._try(lambda: self._journal.note(self._swap.id, text, exit_code=exit_code))
+
+    def release(self) -> None:
+        """Give up ownership: anybody may adopt the swap."""
+        self._try(lambda: self._journal.release(self._swap.id))
+
+    def set_hold(self, hold: bool) -> None:
+        """Record whether the swap waits in READY."""
+        self._try(lambda: self._journal.set_hold(self._swap.id, hold))
+
+    def set_bandwidth(self, bandwidth: int) -> None:
+        """Record the speed in force, bytes/s."""
+        self._try(lambda: self._journal.set_bandwidth(self._swap.id, bandwidth))
 
     def on_change(self, snapshot: MirrorSnapshot) -> None:
         """Take the mirror's word about its progress."""
-        self._moved = max(self._moved, snapshot.progress.cur)
-        if self.state in _MOVING:
-            self._journal.progress(self._swap.id, snapshot.progress)
-        self.emit('progress', snapshot.reason, snapshot)
+        self._progress(snapshot.progress, snapshot.reason)
 
-    def emit(self, event: str, detail: str = '', snapshot: MirrorSnapshot | None = None) -> None:
-        """Tell the observer."""
-        progress = snapshot.progress if snapshot else None
-        self._observer(SwapEvent(time.time(), self._swap.id, event, self.state, detail, progress))
+    def count(self, progress: Progress, job: JobInfo | None) -> None:
+        """Take note of what was moved when both sides are the same.
+
+        The mirror learns of that by an event, which tells no number: its last look at the
+        cursor may be older.
+        """
+        if job is not None:
+            progress = replace(progress, cur=Bytes(job.cur), end=Bytes(job.end))
+        if progress.end > self._moved:
+            self._progress(replace(progress, cur=progress.end, eta=Seconds(0.0)), '')
+
+    def _progress(self, progress: Progress, detail: str) -> None:
+        # The mirror's last look may be older than what was counted.
+        self._moved = max(self._moved, progress.cur)
+        moved = Bytes(self._moved)
+        progress = replace(progress, cur=moved, end=Bytes(max(progress.end, moved)))
+        if self.state in _MOVING:
+            self._try(lambda: self._journal.progress(self._swap.id, progress))
+        self.emit('progress', detail, progress)
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except exception.BlockmirrorError as error:
+            LOG.warning('Swap %s: the journal could not be written: %s', self._swap.id, error)
+
+    def emit(self, event: str, detail: str = '', progress: Progress | None = None) -> None:
+        """Tell the observer. Whatever it does, the swap goes on."""
+        if self._observer is None:
+            return
+        told = SwapEvent(time.time(), self._swap.id, event, self.state, detail, progress)
+        try:
+            self._observer(told)
+        except Exception:  # a swap does not depend on who looks on, say at a closed pipe
+            LOG.exception('Swap %s: its observer failed and is told no more', self._swap.id)
+            self._observer = None
 
     def outcome(self, exit_code: int) -> Outcome:
         """Sum up, and tell the observer that this is the end."""

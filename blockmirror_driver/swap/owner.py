@@ -15,11 +15,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import threading
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockmirror_driver import exception
+
 _PROC = Path('/proc')
+_PLANNER = re.compile(r'plan-([0-9]{1,19})-([0-9]{1,19})-[0-9a-f]{32}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +66,51 @@ def _start_time(pid: int) -> int | None:
     # The command name stands in parentheses and may itself hold any of both.
     fields = stat.rpartition(')')[2].split()
     return None if fields[0] in 'ZX' else int(fields[19])
+
+
+# -- names of planners ---------------------------------------------------------------------
+
+
+def planner_name() -> str:
+    """Name the secrets of one probe after this process: no swap owns them, none ever will."""
+    me = Owner.current()
+    return f'plan-{me.pid}-{me.start_time}-{uuid.uuid4().hex}'
+
+
+def is_living_planner(name: str) -> bool:
+    """Tell whether the process that :func:`planner_name` named still runs.
+
+    The boot does not count: what a planner defines is gone with libvirtd.
+    """
+    found = _PLANNER.fullmatch(name)
+    return found is not None and _start_time(int(found[1])) == int(found[2])
+
+
+# -- swaps that a thread of this process runs ----------------------------------------------
+
+_CLAIMED: set[str] = set()
+_CLAIMED_LOCK = threading.Lock()
+
+
+@contextlib.contextmanager
+def claimed(swap_id: str) -> Iterator[None]:
+    """Run a swap in this thread; the journal only tells processes from each other.
+
+    :raise SwapNotOwned: when another thread of this process runs it.
+    """
+    with _CLAIMED_LOCK:
+        if swap_id in _CLAIMED:
+            raise exception.SwapNotOwned(f'swap {swap_id} is run by this very process')
+        _CLAIMED.add(swap_id)
+    try:
+        yield
+    finally:
+        with _CLAIMED_LOCK:
+            _CLAIMED.discard(swap_id)
+
+
+def is_run(swap_id: str, owner: Owner | None) -> bool:
+    """Tell whether somebody runs a swap: another living process, or a thread of this one."""
+    if owner is None or not owner.is_alive:
+        return False
+    return owner != Owner.current() or swap_id in _CLAIMED

@@ -16,17 +16,21 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from oslo_log import log as logging
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, Disk, Seconds
 from blockmirror_driver.swap import checks
 from blockmirror_driver.swap.checks import Check, Subject
+from blockmirror_driver.swap.owner import planner_name
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.secrets import SecretLifetime
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,9 @@ class Plan:
         return all(check.passed is not False for check in self.checks)
 
     def raise_if_refused(self) -> None:
-        """Raise the failed check's own error if there is one failure, else PlanRefused.
+        """Raise the first failed check's own error, or PlanRefused if it has none.
 
-        :raise Refused: with the first failure's detail and fix.
+        :raise Refused: with that check's detail and fix.
         """
         failed = [check for check in self.checks if check.passed is False]
         if not failed:
@@ -110,7 +114,7 @@ class Planner:
         """Open the destination elsewhere, with secrets that live only that long."""
         if not subject.request.options.reuse_external:
             return [checks.created_by_libvirt()]
-        owner = f'plan-{uuid.uuid4()}'
+        owner = planner_name()
         secrets = self._hypervisor.secrets
         try:
             disk = secrets.prepare(subject.request.destination, owner, lifetime=SecretLifetime.JOB)
@@ -118,4 +122,8 @@ class Planner:
         except exception.BlockmirrorError as error:
             return [checks.failed('destination-opens', error)]
         finally:
-            secrets.discard(owner, SecretLifetime.JOB)
+            try:
+                secrets.discard(owner, SecretLifetime.JOB)
+            except exception.BlockmirrorError as error:
+                # It hides no answer; the next sweep finds them, once this process is gone.
+                LOG.warning('The secrets of %s are left: %s', owner, error)

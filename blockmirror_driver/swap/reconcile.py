@@ -38,8 +38,10 @@ class Job(enum.Enum):
     NONE = 'none'
     COPYING = 'copying'
     READY = 'ready'
-    ENDING = 'ending'
-    """A pivot or an abort is under way (``ready='pivot'`` or ``'abort'``)."""
+    PIVOTING = 'pivoting'
+    """A pivot is under way (``ready='pivot'``), ours or another tool's."""
+    ABORTING = 'aborting'
+    """An abort is under way (``ready='abort'``)."""
     FOREIGN = 'foreign'
 
 
@@ -50,7 +52,8 @@ class Side(enum.Enum):
     DESTINATION = 'destination'
     OTHER = 'other'
     ABSENT = 'absent'
-    """There is no such XML: the domain is transient or gone."""
+    """There is no such XML, or no such disk in it: the domain is transient or gone, or the
+    disk was attached to the running guest only."""
 
 
 class Decision(enum.Enum):
@@ -104,8 +107,8 @@ def decide(evidence: Evidence) -> Verdict:
         return _decide_without_job(evidence)
     if evidence.live is not Side.SOURCE:
         return Verdict(Decision.UNKNOWN, 'a job of ours runs on a disk that is not the source')
-    if evidence.job is Job.ENDING:
-        return Verdict(Decision.WAIT, 'the block job is ending')
+    if evidence.job in (Job.PIVOTING, Job.ABORTING):
+        return Verdict(Decision.WAIT, f'the block job is {evidence.job.value}')
     return Verdict(Decision.RESUME, f'our block job is {evidence.job.value}')
 
 

@@ -15,32 +15,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import time
+from collections.abc import Callable
 
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.model import Disk
-from blockmirror_driver.swap import cleanup, evidence
+from blockmirror_driver.swap import owner
 from blockmirror_driver.swap.control import Control
 from blockmirror_driver.swap.journal import Journal
-from blockmirror_driver.swap.ledger import Observer, swap_of
-from blockmirror_driver.swap.reconcile import Decision, decide
+from blockmirror_driver.swap.ledger import Ledger, Observer, swap_of
+from blockmirror_driver.swap.reconcile import Decision, Evidence, Guest, Job, Side, decide
 from blockmirror_driver.swap.record import Outcome, RecoverResult, SwapRecord
 from blockmirror_driver.swap.request import Ending
 from blockmirror_driver.swap.runner import Runner
-from blockmirror_driver.swap.states import SwapState
+from blockmirror_driver.swap.states import ENDED, SwapState
 from blockmirror_driver.virt.connection import Hypervisor
-from blockmirror_driver.virt.domain import Domain
 from blockmirror_driver.xml import disk as xml_disk
-from blockmirror_driver.xml import domain as xml_domain
-from blockmirror_driver.xml import metadata
 
 LOG = logging.getLogger(__name__)
 
 _INTERRUPTED = 'the process that ran the swap is gone'
+#: What a swap was cancelled for, by the exit code that the journal has kept.
+_CAUSES: dict[int, type[exception.BlockmirrorError]] = {
+    family.exit_code: family
+    for family in (exception.TimedOut, exception.Cancelled, exception.CopyFailed)
+}
 
 
 class Recovery:
@@ -56,7 +60,9 @@ class Recovery:
         journal: Journal,
         control: Control,
         observer: Observer | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._hypervisor = hypervisor
         self._journal = journal
         self._control = control
@@ -69,123 +75,94 @@ class Recovery:
             ``cancel`` ends it; what has switched is rolled forward either way.
         :raise SwapNotOwned: when its owner lives.
         """
-        if not self._journal.adopt(record.id):
-            raise exception.SwapNotOwned(f'swap {record.id} belongs to a living process')
-        record = self._journal.record(record.id)
-        try:
-            outcome = self._run(record, action)
-        except exception.BlockmirrorError as error:
-            state = self._journal.record(record.id).state
-            return RecoverResult(record.id, state, error.exit_code, error.message)
+        with owner.claimed(record.id):
+            if not self._journal.adopt(record.id):
+                raise exception.SwapNotOwned(f'swap {record.id} belongs to a living process')
+            record = self._journal.record(record.id)
+            if record.state in ENDED:
+                # By another recovery, between the caller's look and ours.
+                text = record.detail or record.state.value
+                return RecoverResult(record.id, record.state, record.exit_code or 0, text)
+            try:
+                outcome = self._run(record, action)
+            except exception.BlockmirrorError as error:
+                return self._failed(record, error)
         message = '; '.join(outcome.notes) or outcome.state.value
         return RecoverResult(record.id, outcome.state, outcome.exit_code, message)
 
+    def _failed(self, record: SwapRecord, error: exception.BlockmirrorError) -> RecoverResult:
+        state = record.state
+        with contextlib.suppress(exception.JournalUnusable):
+            state = self._journal.record(record.id).state
+            if state not in ENDED:
+                self._journal.release(record.id)
+        return RecoverResult(record.id, state, error.exit_code, error.message)
+
     def _run(self, record: SwapRecord, action: str) -> Outcome:
-        source = xml_disk.parse(record.source_xml)
-        destination = xml_disk.parse(record.destination_xml)
-        found = evidence.read(
-            self._hypervisor,
-            record.domain_uuid,
-            record.dev,
-            source,
-            destination,
-            pivot_requested=record.pivot_requested,
-        )
-        verdict = decide(found)
-        LOG.info('Swap %s: %s: %s', record.id, verdict.decision.value, verdict.reason)
-        options = CopyOptions(**json.loads(record.options))
-        swap = swap_of(record, source, destination, options)
-        cause = exception.CopyFailed(f'{_INTERRUPTED}; {verdict.reason}')
-        if verdict.decision is Decision.UNKNOWN or self._is_off(record):
-            return self._without_domain(record, verdict.decision, verdict.reason)
-        runner = Runner(self._hypervisor, self._journal, swap, self._control, self._observer)
-        try:
-            if verdict.decision is Decision.RESUME and not _wants_back(record, action):
-                return runner.resume()
-            if verdict.decision is Decision.RESUME:
-                return runner.cancel(_back_cause(record))
-            if verdict.decision is Decision.WAIT:
-                return runner.cancel(cause)
-            return runner.settle(cause)
-        finally:
-            runner.close()
-
-    def _is_off(self, record: SwapRecord) -> bool:
-        try:
-            self._hypervisor.domain(record.domain_uuid)
-        except exception.DomainNotFound:
-            return True
-        return False
-
-    def _without_domain(self, record: SwapRecord, decision: Decision, reason: str) -> Outcome:
-        """Nothing can be done on a guest: only the books are kept."""
         swap = swap_of(
             record,
             xml_disk.parse(record.source_xml),
             xml_disk.parse(record.destination_xml),
-            CopyOptions(),
+            _options(record),
         )
-        if decision is not Decision.REVERT:
-            self._advance(record, SwapState.UNKNOWN, reason, exception.StateUnknown.exit_code)
-            self._journal.release(record.id)
-            raise exception.StateUnknown(f'swap {record.id}: {reason}')
-        cleanup.release(self._hypervisor, swap)
-        cause = exception.GuestGone(f'{_INTERRUPTED}, and so is the guest')
-        self._advance(record, SwapState.REVERTED, cause.message, cause.exit_code)
-        raise cause
-
-    def _advance(self, record: SwapRecord, state: SwapState, detail: str, code: int) -> None:
-        self._journal.advance(record.id, state, detail, exit_code=code)
-
-    def rebuild(self) -> tuple[SwapRecord, ...]:
-        """Write rows for swaps that domains are marked with and that the journal lost."""
-        known = {record.id for record in self._journal.records()}
-        rebuilt = []
-        for domain in self._hypervisor.domains():
-            text = domain.mark()
-            for mark in metadata.parse(text) if text else ():
-                if mark.swap_id not in known:
-                    record = _record_of(domain, mark)
-                    self._journal.create(record)
-                    rebuilt.append(record)
-        return tuple(rebuilt)
+        ledger = Ledger(self._journal, swap, self._observer, self._clock)
+        runner = Runner(self._hypervisor, self._journal, swap, self._control, ledger)
+        try:
+            return _decide(runner, record, action)
+        finally:
+            runner.close()
 
 
-def _wants_back(record: SwapRecord, action: str) -> bool:
-    return action == 'cancel' or record.state is SwapState.CANCELLING
+def _decide(runner: Runner, record: SwapRecord, action: str) -> Outcome:
+    settlement = runner.settlement
+    if record.state in (SwapState.PLANNED, SwapState.PREPARED):
+        # The start of the copy is written before it is asked for: there is no job of ours.
+        settlement.revert(exception.CopyFailed(f'{_INTERRUPTED}; the copy was never started'))
+    if record.state is SwapState.VERIFIED:
+        return settlement.forward()
+    found = settlement.read()
+    verdict = decide(found)
+    LOG.info('Swap %s: %s: %s', record.id, verdict.decision.value, verdict.reason)
+    if record.state is SwapState.PIVOTED:
+        if _stays_switched(found):
+            return settlement.forward()
+        settlement.unknown(f'the guest had switched, but now {verdict.reason}')
+    if verdict.decision is Decision.UNKNOWN:
+        settlement.unknown(verdict.reason)
+    if verdict.decision in (Decision.RESUME, Decision.WAIT):
+        back = action == 'cancel' or record.state is SwapState.CANCELLING
+        if back or found.job is Job.ABORTING:
+            return runner.cancel(_cause(record, verdict.reason, asked=action == 'cancel'))
+        return runner.resume()
+    kind = exception.GuestGone if found.guest is Guest.GONE else exception.CopyFailed
+    return runner.settle(kind(f'{_INTERRUPTED}; {verdict.reason}'))
 
 
-def _back_cause(record: SwapRecord) -> exception.BlockmirrorError:
-    if record.state is SwapState.CANCELLING and record.detail:
-        return exception.Cancelled(record.detail)
-    return exception.Cancelled('cancelled by recovery; the guest is on the source')
+def _stays_switched(found: Evidence) -> bool:
+    """Tell whether nothing contradicts a switch of which there was evidence."""
+    if found.guest is Guest.GONE:
+        return found.stored in (Side.DESTINATION, Side.ABSENT)
+    return found.live is Side.DESTINATION
 
 
-def _record_of(domain: Domain, mark: metadata.SwapMark) -> SwapRecord:
-    """A row that says no more than the mark does; the evidence decides the rest."""
-    now = time.time()
-    source_xml = mark.source_xml or xml_domain.disk_xml(domain.xml(), mark.target_dev)
-    source: Disk = xml_disk.parse(source_xml)
-    destination = xml_disk.parse(mark.destination_xml)
-    pivoting = mark.intent == 'pivoting'
-    return SwapRecord(
-        id=mark.swap_id,
-        domain_name=domain.name,
-        domain_uuid=domain.uuid,
-        dev=mark.target_dev,
-        state=SwapState.PIVOTING if pivoting else SwapState.COPYING,
-        ending=Ending.PIVOT,
-        source_xml=source_xml,
-        destination_xml=mark.destination_xml,
-        source_desc=source.source.describe(),
-        destination_desc=destination.source.describe(),
-        size=0,
-        serial=source.serial,
-        bandwidth=0,
-        hold=False,
-        pivot_requested=pivoting,
-        owner=None,
-        created_at=now,
-        updated_at=now,
-        detail="rebuilt from the domain's metadata",
-    )
+def _cause(record: SwapRecord, reason: str, *, asked: bool) -> exception.BlockmirrorError:
+    """Return why the job is ended: what the journal says, else what was asked for now."""
+    if record.state is SwapState.CANCELLING:
+        if record.exit_code in _CAUSES:
+            return _CAUSES[record.exit_code](record.detail)
+        if record.ending is Ending.FINISH and not asked:
+            return exception.CopyFailed(f'{_INTERRUPTED}; the copy is not known to be whole')
+    if asked or record.state is SwapState.CANCELLING:
+        return exception.Cancelled('cancelled by recovery; the guest is on the source')
+    return exception.CopyFailed(f'{_INTERRUPTED}; {reason}')
+
+
+def _options(record: SwapRecord) -> CopyOptions:
+    """Return the options that the swap was started with, as far as this release has them."""
+    known = {field.name for field in dataclasses.fields(CopyOptions)}
+    given = json.loads(record.options)
+    try:
+        return CopyOptions(**{name: value for name, value in given.items() if name in known})
+    except (exception.UsageError, TypeError):
+        LOG.warning('Swap %s: its options are not understood; the defaults count', record.id)
+        return CopyOptions()

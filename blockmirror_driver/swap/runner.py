@@ -15,34 +15,35 @@
 
 from __future__ import annotations
 
-import time
+from typing import NoReturn
 
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.engine import Mirror
-from blockmirror_driver.mirror.states import Cause, JobState
+from blockmirror_driver.mirror.states import TERMINAL, Cause, JobState
 from blockmirror_driver.model import BytesPerSecond, Seconds
-from blockmirror_driver.swap import cleanup, evidence, verify
+from blockmirror_driver.swap import cleanup, verify
 from blockmirror_driver.swap.control import Control, Inbox
 from blockmirror_driver.swap.journal import Journal
-from blockmirror_driver.swap.ledger import Ledger, Observer, Swap
-from blockmirror_driver.swap.reconcile import Decision, Verdict, decide
+from blockmirror_driver.swap.ledger import Ledger, Swap
+from blockmirror_driver.swap.reconcile import Decision, Evidence, Job, Side, decide
 from blockmirror_driver.swap.record import Outcome
 from blockmirror_driver.swap.request import Ending, RequestKind
-from blockmirror_driver.swap.states import SWITCHED, SwapState
+from blockmirror_driver.swap.settlement import Settlement
+from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.virt.connection import Hypervisor
 
 LOG = logging.getLogger(__name__)
 
 #: Pivots that QEMU may refuse (job not ready after all) before the swap is given up.
 PIVOT_ATTEMPTS = 3
+#: Exit code of a swap whose job was left running because the user asked for it.
+LEFT = 130
 
 
-class Left(exception.BlockmirrorError):
-    """The user asked to return with the block job running. Never leaves this package."""
-
-    exit_code = 130
+class _LeftError(Exception):
+    """The user asked to return with the block job running. Never leaves this module."""
 
 
 class Runner:
@@ -58,39 +59,16 @@ class Runner:
         journal: Journal,
         swap: Swap,
         control: Control,
-        observer: Observer | None = None,
+        ledger: Ledger,
     ) -> None:
         self._hypervisor = hypervisor
-        self._journal = journal
         self._swap = swap
         self._control = control
-        self._ledger = Ledger(journal, swap, observer)
+        self._ledger = ledger
         self._inbox = Inbox(journal, swap.id, control)
         self._hold = swap.hold
-        self._ledger.state = journal.record(swap.id).state
-        self._started = time.monotonic()
-        self._moved = 0
-        self._pivot_seconds: float | None = None
-        self._notes: list[str] = []
-        self._mirror = Mirror(
-            hypervisor,
-            hypervisor.domain(swap.domain_uuid),
-            swap.dev,
-            source=swap.source.source,
-            destination=swap.destination,
-            options=swap.options,
-            on_change=self._ledger.on_change,
-        )
-        control.attach(self._mirror.wake)
-
-    @property
-    def state(self) -> SwapState:
-        """The state last written to the journal."""
-        return self._ledger.state
-
-    def note(self, text: str) -> None:
-        """Add a line to the outcome's notes and the journal's history."""
-        self._ledger.note(text)
+        self._mirror: Mirror | None = None
+        self.settlement = Settlement(hypervisor, journal, swap, ledger)
 
     def copy(self) -> Outcome:
         """Start the block job and bring the swap to its end.
@@ -99,29 +77,38 @@ class Runner:
             destination let go, unless the message says that the job is still ending.
         :raise StateUnknown: nothing more was touched.
         """
-        self._ledger.advance(SwapState.COPYING, 'starting the block job')
+        try:
+            if self._control.stop:
+                raise exception.Cancelled('cancelled on request, before the copy began')
+            mirror = self._new_mirror()
+            self._ledger.advance(SwapState.COPYING, 'starting the block job')
+        except exception.BlockmirrorError as error:
+            self.settlement.revert(error)
         self._ledger.emit('start', self._swap.source.source.describe())
         try:
-            self._mirror.start()
+            mirror.start()
         except exception.BlockmirrorError as error:
-            return self._settle(error)
-        return self._follow()
+            return self._not_started(error)
+        return self._follow(mirror)
 
     def resume(self) -> Outcome:
-        """Take up a block job that already runs; otherwise as :meth:`copy`."""
-        try:
-            self._mirror.adopt()
-        except exception.BlockmirrorError as error:
-            return self._settle(error)
-        return self._follow()
+        """Take up a block job that already runs; otherwise as :meth:`copy`.
+
+        :raise HypervisorUnavailable: nothing could be read, and nothing was changed.
+        """
+        mirror = self._adopt()
+        if self._ledger.state is SwapState.UNKNOWN:
+            self._ledger.settle(SwapState.COPYING, 'our block job is there: taken up again')
+        if self._after_pivot(mirror) is JobState.PIVOTING:
+            self._unknown('a pivot is under way and does not end')
+        return self._follow(mirror)
 
     def cancel(self, cause: exception.BlockmirrorError) -> Outcome:
-        """End the block job without a pivot, then raise ``cause``."""
-        try:
-            self._mirror.adopt()
-        except exception.BlockmirrorError as error:
-            return self._settle(error)
-        return self._back(cause)
+        """End the block job without a pivot, then raise ``cause``.
+
+        :raise HypervisorUnavailable: nothing could be read, and nothing was changed.
+        """
+        return self._back(self._adopt(), cause)
 
     def settle(self, cause: exception.BlockmirrorError) -> Outcome:
         """Decide by evidence alone: roll forward, or revert and raise ``cause``."""
@@ -130,274 +117,276 @@ class Runner:
     def close(self) -> None:
         """Let go of the subscription and of the control; the job is not touched."""
         self._control.attach(lambda: None)
-        self._mirror.close()
+        if self._mirror is not None:
+            self._mirror.close()
+
+    def _new_mirror(self) -> Mirror:
+        if self._mirror is not None:
+            self._mirror.close()
+        self._mirror = Mirror(
+            self._hypervisor,
+            self._hypervisor.domain(self._swap.domain_uuid),
+            self._swap.dev,
+            source=self._swap.source.source,
+            destination=self._swap.destination,
+            options=self._swap.options,
+            on_change=self._ledger.on_change,
+            clock=self._ledger.clock,
+        )
+        self._control.attach(self._mirror.wake)
+        return self._mirror
+
+    def _adopt(self) -> Mirror:
+        mirror = self._new_mirror()
+        try:
+            mirror.adopt(pivot_asked=self._ledger.pivot_requested)
+        except exception.StateUnknown as error:
+            self._unknown(error.message, error)
+        return mirror
 
     # -- the way forward ---------------------------------------------------------------
 
-    def _follow(self) -> Outcome:
+    def _follow(self, mirror: Mirror) -> Outcome:
         try:
-            return self._to_the_end()
-        except Left:
-            return self._leave()
-        except (exception.TimedOut, exception.Cancelled) as error:
-            return self._back(error)
+            state = self._drive(mirror)
+        except _LeftError:
+            return self.settlement.left(0 if self._swap.ending is Ending.ASYNC else LEFT)
         except exception.BlockmirrorError as error:
-            if self._ledger.state in SWITCHED or self._ledger.state is SwapState.UNKNOWN:
-                raise
-            return self._settle(error)
+            return self._back(mirror, _as_failure(error))
+        # A failure looks the same in the XML: only a confirmed abort leaves a whole copy.
+        if self._ledger.state is SwapState.CANCELLING and mirror.snapshot().end_confirmed:
+            return self.settlement.finished()
+        return self._ended(mirror, state)
 
-    def _to_the_end(self) -> Outcome:
+    def _drive(self, mirror: Mirror) -> JobState:
+        """Bring the job to an end, and return it; PIVOTING, ABORTING: it was not seen.
+
+        :raise BlockmirrorError: the job has to be ended another way.
+        """
         if self._swap.ending is Ending.ASYNC:
-            return self._leave()
-        state = self._wait_ready()
+            raise _LeftError
+        state = self._wait_ready(mirror)
         if state is not JobState.READY:
-            return self._ended(state)
+            return state
         self._ledger.advance(SwapState.READY, 'source and destination are the same')
+        self._count(mirror)
         self._ledger.emit('ready')
         for _attempt in range(PIVOT_ATTEMPTS):
-            state = self._hold_until_told()
+            state = self._hold_until_told(mirror)
             if state is not JobState.READY:
-                return self._ended(state)
+                return state
             if self._swap.ending is Ending.FINISH:
-                return self._finish()
-            state = self._pivot()
+                self._ledger.advance(SwapState.CANCELLING, 'finishing without a pivot')
+                return self._abort(mirror)
+            state = self._pivot(mirror)
             if state is not JobState.READY:
-                return self._ended(state)
-            # Refused for certain, so that a guest that dies now has not switched.
+                return state
+            # Only one that was refused for certain makes that a guest which dies now has
+            # not switched.
+            found = mirror.snapshot()
             self._ledger.advance(
-                SwapState.READY, self._mirror.snapshot().reason, pivot_requested=False
+                SwapState.READY,
+                found.reason or 'the pivot did not happen',
+                pivot_requested=found.may_have_switched,
             )
         raise exception.TimedOut(f'QEMU refused to pivot {PIVOT_ATTEMPTS} times')
 
-    def _wait_ready(self) -> JobState:
+    def _wait_ready(self, mirror: Mirror) -> JobState:
         while True:
             left = Seconds(max(0.0, self._swap.options.copy_timeout - self._ledger.elapsed))
-            state = self._mirror.wait(
-                {JobState.READY}, timeout=left, interrupt=self._inbox.pending
-            )
-            self._take_up()
-            if state not in (JobState.COPYING, JobState.STALLED):
+            state = mirror.wait({JobState.READY}, timeout=left, interrupt=self._inbox.pending)
+            self._take_up(mirror)
+            # Any other state is no end: another tool pivots or aborts, and may not succeed.
+            if state is JobState.READY or state in TERMINAL:
                 return state
 
-    def _hold_until_told(self) -> JobState:
+    def _hold_until_told(self, mirror: Mirror) -> JobState:
         """Wait while on hold; READY means: go on. Any other state: the job has ended."""
-        self._take_up()
-        while self._hold:
-            if self._ledger.state is not SwapState.HELD:
+        self._take_up(mirror)
+        while self._hold or mirror.state not in (JobState.READY, *TERMINAL):
+            if self._hold and self._ledger.state is not SwapState.HELD:
                 self._ledger.advance(SwapState.HELD, 'held; waiting to be told')
             # READY is the state it is in: only an end, or a request, is waited for.
-            state = self._mirror.wait(
-                {JobState.PIVOTED}, timeout=None, interrupt=self._inbox.pending
+            state = mirror.wait(
+                {JobState.PIVOTED} if self._hold else {JobState.READY},
+                timeout=None if self._hold else self._swap.options.pivot_timeout,
+                interrupt=self._inbox.pending,
             )
-            if state is not JobState.READY:
+            if state in TERMINAL:
                 return state
-            self._take_up()
+            self._take_up(mirror)
         if self._ledger.state is SwapState.HELD:
             self._ledger.advance(SwapState.READY, 'told to go on')
-        return self._mirror.state
+        return mirror.state
 
-    def _take_up(self) -> None:
+    def _take_up(self, mirror: Mirror) -> None:
         """Take up requests; raise for those that end the swap."""
         for request in self._inbox.take():
             if request.kind is RequestKind.CANCEL:
                 self._control.cancelled = True
-            elif request.kind is RequestKind.PIVOT:
-                self._hold = False
-                self._journal.set_hold(self._swap.id, False)
-            elif request.kind is RequestKind.HOLD:
-                self._hold = bool(request.argument)
-                self._journal.set_hold(self._swap.id, self._hold)
             elif request.kind is RequestKind.SPEED:
-                self._set_speed(request.argument)
+                self._set_speed(mirror, request.argument)
+            else:
+                self._hold = request.kind is RequestKind.HOLD and bool(request.argument)
+                self._ledger.set_hold(self._hold)
         if self._control.left:
-            raise Left('left running on request')
+            raise _LeftError
         if self._control.cancelled:
             raise exception.Cancelled('cancelled on request; the guest is on the source')
 
-    def _set_speed(self, bandwidth: int) -> None:
+    def _set_speed(self, mirror: Mirror, bandwidth: int) -> None:
         try:
-            self._mirror.set_speed(BytesPerSecond(bandwidth))
+            mirror.set_speed(BytesPerSecond(bandwidth))
         except exception.BlockmirrorError as error:
-            self.note(f'the speed could not be changed: {error}')
+            self._ledger.note(f'the speed could not be changed: {error}')
         else:
-            self._journal.set_bandwidth(self._swap.id, bandwidth)
+            self._ledger.set_bandwidth(bandwidth)
 
-    def _pivot(self) -> JobState:
+    def _count(self, mirror: Mirror) -> None:
+        try:
+            job = self._hypervisor.domain(self._swap.domain_uuid).job(self._swap.dev)
+        except exception.BlockmirrorError:
+            job = None  # the numbers are not worth more than that
+        self._ledger.count(mirror.snapshot().progress, job)
+
+    def _pivot(self, mirror: Mirror) -> JobState:
         self._agree()
+        self._count(mirror)
         self._ledger.advance(SwapState.PIVOTING, 'asking for the pivot', pivot_requested=True)
         cleanup.mark(self._hypervisor, self._swap, 'pivoting')
-        began = time.monotonic()
+        began = self._ledger.clock()
         try:
-            return self._mirror.pivot()
+            return mirror.pivot()
         finally:
-            self._ledger.pivot_seconds = time.monotonic() - began
+            self._ledger.pivot_seconds = self._ledger.clock() - began
 
     def _agree(self) -> None:
         """Make live and stored source agree, so that a guest that dies now leaves an answer."""
-        domain = self._hypervisor.domain(self._swap.domain_uuid)
-        if not domain.is_persistent():
-            return
-        found = evidence.read(
-            self._hypervisor,
-            self._swap.domain_uuid,
-            self._swap.dev,
-            self._swap.source,
-            self._swap.destination,
-            pivot_requested=False,
-        )
-        if found.stored is not found.live:
+        found = self.settlement.read()
+        if found.live is not Side.SOURCE:
+            raise exception.CopyFailed('the disk is not on the source any more')
+        if found.stored not in (Side.SOURCE, Side.ABSENT):
+            domain = self._hypervisor.domain(self._swap.domain_uuid)
             verify.repair_stored(domain, self._swap.dev)
-            self.note('the stored XML named another volume and was brought in line')
-
-    def _finish(self) -> Outcome:
-        """End the job in READY: the destination is consistent, the guest stays."""
-        self._ledger.advance(SwapState.CANCELLING, 'finishing without a pivot')
-        state = self._mirror.abort()
-        # A failure looks the same in the XML: only a confirmed abort leaves a whole copy.
-        if not self._mirror.snapshot().end_confirmed:
-            return self._ended(state)
-        # The destination's secrets stay only with those who use it: nobody does.
-        cleanup.release(self._hypervisor, self._swap)
-        self._ledger.advance(
-            SwapState.FINISHED, 'the destination is a consistent copy', exit_code=0
-        )
-        return self._ledger.outcome(0)
-
-    def _leave(self) -> Outcome:
-        self._journal.note(self._swap.id, 'left running; blockmirror recover takes it up')
-        self._journal.release(self._swap.id)
-        code = 0 if self._swap.ending is Ending.ASYNC else Left.exit_code
-        return self._ledger.outcome(code)
+            self._ledger.note('the stored XML named another volume and was brought in line')
 
     # -- the end -----------------------------------------------------------------------
 
-    def _ended(self, state: JobState) -> Outcome:
+    def _not_started(self, error: exception.BlockmirrorError) -> Outcome:
+        """The start failed: so it says, and so the evidence has to say."""
+        found = self._read(error)
+        decision = decide(found).decision
+        if isinstance(error, exception.DiskBusy) and found.live is Side.SOURCE:
+            # Whatever job is there, it was there before us, and is none of ours.
+            self.settlement.revert(error)
+        lost = isinstance(error, exception.HypervisorUnavailable) and error.outcome_unknown
+        if lost and decision is Decision.REVERT:
+            self._unknown(f'{error.message}; the copy may still be started', error)
+        return self._by_evidence(found, error)
+
+    def _ended(self, mirror: Mirror, state: JobState) -> Outcome:
         """The job is over, or its end can't be seen: let the evidence speak."""
-        snapshot = self._mirror.snapshot()
+        snapshot = mirror.snapshot()
         reason = snapshot.reason or f'the block job is {state.value}'
-        cause: exception.BlockmirrorError
         if snapshot.cause is Cause.GUEST_GONE:
-            cause = exception.GuestGone(reason)
-        elif state is JobState.LOST:
-            cause = exception.JobLost(reason)
-        elif state is JobState.PIVOTING:
-            cause = exception.TimedOut('the pivot was not seen to happen in time')
-        elif state is JobState.ABORTING:
-            cause = exception.TimedOut('the block job is still ending')
-        else:
-            cause = exception.CopyFailed(reason)
-        return self._settle(cause)
+            return self._settle(exception.GuestGone(reason))
+        if state is JobState.LOST:
+            return self._settle(exception.JobLost(reason))
+        if state is JobState.PIVOTING:
+            return self._settle(exception.TimedOut('the pivot was not seen to happen in time'))
+        if state is not JobState.ABORTING:
+            return self._settle(exception.CopyFailed(reason))
+        if self._ledger.state is SwapState.CANCELLING:
+            return self._settle(exception.TimedOut('the block job is still ending'))
+        return self._back(mirror, exception.CopyFailed('another tool ends the block job'))
 
-    def _back(self, cause: exception.BlockmirrorError) -> Outcome:
-        """Ask for the abort, wait for its end, then decide by evidence."""
+    def _back(self, mirror: Mirror, cause: exception.BlockmirrorError) -> Outcome:
+        """End the job, wait for its end, then decide by evidence.
+
+        What is written here may fail: a job that is gone reads the same with or without it.
+        """
+        if self._after_pivot(mirror) is JobState.PIVOTING:
+            self._unknown(f'{cause.message}; a pivot is under way and does not end', cause)
+        if self._ledger.state is SwapState.PIVOTING:
+            self._ledger.settle(SwapState.READY, 'the pivot did not happen')
         if self._ledger.state is not SwapState.CANCELLING:
-            self._ledger.advance(SwapState.CANCELLING, cause.message)
-        try:
-            state = self._mirror.abort()
-        except exception.BlockmirrorError as error:
-            LOG.warning('Swap %s: the abort could not be asked for: %s', self._swap.id, error)
-            return self._settle(cause)
-        if state is JobState.ABORTING:
-            return self._still_ending(cause)
+            self._ledger.settle(SwapState.CANCELLING, cause.message, exit_code=cause.exit_code)
+        if self._abort(mirror) is JobState.ABORTING:
+            self.settlement.still_ending(cause)
         return self._settle(cause)
 
-    def _still_ending(self, cause: exception.BlockmirrorError) -> Outcome:
-        """The destination hangs, so the job can't end yet. The guest is on the source."""
-        text = f'{cause.message}; the block job ends when the destination answers again'
-        self._journal.note(self._swap.id, text, exit_code=cause.exit_code)
-        self._journal.release(self._swap.id)
-        self._ledger.emit('error', text)
-        error = type(cause)(
-            text, hint=f'the guest is on the source; later: blockmirror recover {self._swap.id}'
-        )
-        raise error from cause
+    def _abort(self, mirror: Mirror) -> JobState:
+        """Ask for the abort and wait; a pivot of another tool has to be over before."""
+        self._after_pivot(mirror)
+        try:
+            return mirror.abort(interrupt=lambda: self._control.left)
+        except exception.WrongState as error:
+            LOG.warning('Swap %s: the abort could not be asked for: %s', self._swap.id, error)
+            return mirror.state
+
+    def _after_pivot(self, mirror: Mirror) -> JobState:
+        """Wait for the end of a pivot that is under way; PIVOTING: it was not seen."""
+        try:
+            return mirror.wait(
+                set(JobState) - {JobState.PIVOTING},
+                timeout=self._swap.options.pivot_timeout,
+                interrupt=lambda: self._control.left,
+            )
+        except exception.TimedOut:
+            return mirror.state
 
     def _settle(self, cause: exception.BlockmirrorError) -> Outcome:
         """Let the evidence decide; ``cause`` is why one has to look."""
+        if self._mirror is not None and self._mirror.state is JobState.PIVOTED:
+            # That was read, and stays so even if the guest is gone by now.
+            return self.settlement.forward()
+        return self._by_evidence(self._read(cause), cause)
+
+    def _read(self, cause: exception.BlockmirrorError) -> Evidence:
+        mirror = self._mirror
+        snapshot = mirror.snapshot() if mirror is not None else None
         try:
-            verdict = self._verdict()
-        except exception.BlockmirrorError as error:
-            return self._unknown(f'{cause.message}; libvirt does not answer: {error}', error)
-        if verdict.decision in (Decision.ROLL_FORWARD, Decision.REPAIR):
-            return self._forward()
-        if verdict.decision is Decision.REVERT:
-            return self._revert(cause)
-        # Else a job of ours still runs although we meant it to have ended, or to have started.
-        if self._ledger.state is SwapState.CANCELLING and verdict.decision is not Decision.UNKNOWN:
-            return self._still_ending(cause)
-        if verdict.decision is Decision.UNKNOWN or self._ledger.state is SwapState.PIVOTING:
-            return self._unknown(f'{cause.message}; {verdict.reason}', cause)
-        return self._adopt_and_back(cause)
-
-    def _adopt_and_back(self, cause: exception.BlockmirrorError) -> Outcome:
-        """The call that started the job failed on our side only: end what it started."""
-        try:
-            self._mirror.adopt()
-        except exception.BlockmirrorError as error:
-            return self._unknown(f'{cause.message}; {error}', error)
-        return self._back(cause)
-
-    def _verdict(self) -> Verdict:
-        record = self._journal.record(self._swap.id)
-        found = evidence.read(
-            self._hypervisor,
-            self._swap.domain_uuid,
-            self._swap.dev,
-            self._swap.source,
-            self._swap.destination,
-            pivot_requested=record.pivot_requested,
-        )
-        LOG.info('Swap %s: evidence %s', self._swap.id, found)
-        return decide(found)
-
-    def _revert(self, cause: exception.BlockmirrorError) -> Outcome:
-        problems = cleanup.release(self._hypervisor, self._swap)
-        if problems:
-            self._journal.note(self._swap.id, '; '.join(problems))
-        self._ledger.advance(SwapState.REVERTED, cause.message, exit_code=cause.exit_code)
-        self._ledger.emit('error', cause.message)
-        raise cause
-
-    def _unknown(self, text: str, cause: Exception) -> Outcome:
-        code = exception.StateUnknown.exit_code
-        self._ledger.advance(SwapState.UNKNOWN, text, exit_code=code)
-        self._journal.release(self._swap.id)
-        self._ledger.emit('error', text)
-        raise exception.StateUnknown(text) from cause
-
-    def _forward(self) -> Outcome:
-        """The guest is on the destination: nothing raises from here on."""
-        self._ledger.advance(SwapState.PIVOTED, 'the guest is on the destination')
-        code = exception.CleanupIncomplete.exit_code
-        try:
-            found = verify.verify(
-                self._hypervisor,
-                self._swap.domain_uuid,
-                self._swap.dev,
-                self._swap.source,
-                self._swap.destination,
-                serial=self._swap.serial,
+            return self.settlement.read(
+                guest_was_gone=snapshot is not None and snapshot.cause is Cause.GUEST_GONE,
+                may_have_switched=snapshot is not None and snapshot.may_have_switched,
             )
-            for note in found.notes:
-                self._ledger.note(note)
-            if not found.ok:
-                return self._unclean('; '.join(found.problems))
-            self._ledger.advance(SwapState.VERIFIED, 'live and stored XML name the destination')
-            problems = cleanup.complete(self._hypervisor, self._journal, self._swap)
-            if problems:
-                return self._unclean('; '.join(problems))
-            self._ledger.advance(SwapState.CLEANED, 'done', exit_code=0)
-            code = 0
         except exception.BlockmirrorError as error:
-            return self._unclean(error.message)
-        return self._ledger.outcome(code)
+            self._unknown(f'{cause.message}; libvirt does not answer: {error}', error)
 
-    def _unclean(self, text: str) -> Outcome:
-        code = exception.CleanupIncomplete.exit_code
-        LOG.warning('Swap %s pivoted, but is not clean yet: %s', self._swap.id, text)
+    def _by_evidence(self, found: Evidence, cause: exception.BlockmirrorError) -> Outcome:
+        verdict = decide(found)
+        if verdict.decision in (Decision.ROLL_FORWARD, Decision.REPAIR):
+            return self.settlement.forward()
+        if verdict.decision is Decision.REVERT:
+            self.settlement.revert(cause)
+        # Else a job of ours still runs although we meant it to have ended, or to have started.
+        state = self._ledger.state
+        may_switch = found.job is Job.PIVOTING or state is SwapState.PIVOTING
+        if verdict.decision is Decision.UNKNOWN or may_switch:
+            self._unknown(f'{cause.message}; {verdict.reason}', cause)
+        if state is SwapState.CANCELLING:
+            self.settlement.still_ending(cause)
         try:
-            self._ledger.note(text, exit_code=code)
-            self._journal.release(self._swap.id)
-        except exception.JournalUnusable:
-            LOG.exception('Swap %s: the journal could not be written', self._swap.id)
-        return self._ledger.outcome(code)
+            mirror = self._adopt()
+        except exception.StateUnknown:
+            raise
+        except exception.BlockmirrorError as error:
+            self._unknown(f'{cause.message}; {error}', error)
+        return self._back(mirror, cause)
+
+    def _unknown(self, text: str, cause: Exception | None = None) -> NoReturn:
+        mirror = self._mirror
+        self.settlement.unknown(
+            text,
+            cause,
+            may_have_switched=mirror is not None and mirror.snapshot().may_have_switched,
+        )
+
+
+def _as_failure(error: exception.BlockmirrorError) -> exception.BlockmirrorError:
+    """Return the error that a copy under way ends with: it is past being refused."""
+    if not isinstance(error, exception.Refused):
+        return error
+    failure = exception.CopyFailed(error.message, hint=error.hint)
+    failure.__cause__ = error
+    return failure

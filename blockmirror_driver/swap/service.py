@@ -18,7 +18,8 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from oslo_config import cfg
@@ -27,23 +28,25 @@ from oslo_log import log as logging
 from blockmirror_driver import conf as our_conf
 from blockmirror_driver import exception
 from blockmirror_driver.model import Disk
-from blockmirror_driver.swap import budget, checks, cleanup, resolve, verify
+from blockmirror_driver.swap import budget, checks, cleanup, resolve
 from blockmirror_driver.swap.budget import Budget
 from blockmirror_driver.swap.checks import Check, Subject
 from blockmirror_driver.swap.control import Control
 from blockmirror_driver.swap.doctor import examine
 from blockmirror_driver.swap.journal import Journal, Step
-from blockmirror_driver.swap.ledger import Observer, swap_of
-from blockmirror_driver.swap.owner import Owner
+from blockmirror_driver.swap.ledger import Ledger, Observer, swap_of
+from blockmirror_driver.swap.owner import Owner, claimed, is_run
 from blockmirror_driver.swap.plan import Plan, Planner
+from blockmirror_driver.swap.prepare import prepare
+from blockmirror_driver.swap.rebuild import rebuild
 from blockmirror_driver.swap.reconcile import Side
-from blockmirror_driver.swap.record import Outcome, RecoverResult, SwapEvent, SwapRecord
+from blockmirror_driver.swap.record import Outcome, RecoverResult, SwapRecord
 from blockmirror_driver.swap.recover import Recovery
 from blockmirror_driver.swap.request import RequestKind, SwapRequest
 from blockmirror_driver.swap.runner import Runner
+from blockmirror_driver.swap.settlement import Settlement
 from blockmirror_driver.swap.states import ENDED, SwapState
 from blockmirror_driver.virt.connection import Hypervisor
-from blockmirror_driver.virt.secrets import SecretLifetime
 from blockmirror_driver.xml import disk as xml_disk
 
 LOG = logging.getLogger(__name__)
@@ -55,11 +58,19 @@ class SwapService:
     One thread runs a swap; :meth:`cancel_local` and :meth:`leave` may be called from any
     thread and from a signal handler. Methods that only read the journal need no libvirt:
     the hypervisor is opened at first use.
+
+    :param clock: monotonic seconds, for deadlines.
     """
 
     def __init__(
-        self, hypervisor: Hypervisor, journal: Journal, conf: cfg.ConfigOpts | None = None
+        self,
+        hypervisor: Hypervisor,
+        journal: Journal,
+        conf: cfg.ConfigOpts | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._hypervisor = hypervisor
         self._opened = False
         self._journal = journal
@@ -111,57 +122,40 @@ class SwapService:
         :raise Refused: TimedOut, Cancelled, CopyFailed: the guest is on the source.
         :raise StateUnknown: an operator must look.
         """
+        try:
+            return self._planned(request, observer, plan)
+        finally:
+            self._control.reset()
+
+    def _planned(
+        self, request: SwapRequest, observer: Observer | None, plan: Plan | None
+    ) -> Outcome:
         plan = plan if plan is not None else self.plan(request)
         plan.raise_if_refused()
         record = self._new_record(plan)
-        if observer is not None:
-            observer(SwapEvent(time.time(), record.id, 'plan', record.state, 'all checks passed'))
         budget.reserve(self._journal, self._budget(), record)
         try:
-            return self._run(plan, record, observer)
+            with claimed(record.id):
+                return self._run(plan, record, observer)
         except exception.BlockmirrorError as error:
             error.swap_id = record.id
             raise
 
     def _run(self, plan: Plan, record: SwapRecord, observer: Observer | None) -> Outcome:
         assert plan.source is not None
-        destination = self._prepare(plan, record)
-        record = self._journal.record(record.id)
+        destination = _destination(plan.request)
         swap = swap_of(record, plan.source, destination, plan.request.options)
-        runner = Runner(self.hypervisor, self._journal, swap, self._control, observer)
+        ledger = Ledger(self._journal, swap, observer, self._clock)
+        ledger.emit('plan', 'all checks passed')
         try:
-            if plan.stored_is_stale:
-                verify.repair_stored(self.hypervisor.domain(record.domain_uuid), record.dev)
-                runner.note('the stored XML named another volume and was brought in line')
-            cleanup.mark(self.hypervisor, swap, 'copying')
-            if plan.probed_at is not None:
-                window = time.monotonic() - plan.probed_at
-                runner.note(f'the destination is opened {window:.3f} s after its probe')
+            swap = prepare(self.hypervisor, ledger, plan, swap)
+        except exception.BlockmirrorError as error:
+            Settlement(self.hypervisor, self._journal, swap, ledger).revert(error)
+        runner = Runner(self.hypervisor, self._journal, swap, self._control, ledger)
+        try:
             return runner.copy()
         finally:
             runner.close()
-
-    def _prepare(self, plan: Plan, record: SwapRecord) -> Disk:
-        """Define the destination's secrets under the swap's id."""
-        self._journal.advance(record.id, SwapState.PREPARED, 'defining secrets')
-        secrets = self.hypervisor.secrets
-        try:
-            disk = secrets.prepare(
-                plan.request.destination, record.id, lifetime=SecretLifetime.DISK
-            )
-        except exception.BlockmirrorError as error:
-            secrets.discard(record.id, SecretLifetime.DISK)
-            self._journal.advance(
-                record.id, SwapState.REVERTED, error.message, exit_code=error.exit_code
-            )
-            raise
-        self._journal.advance(
-            record.id,
-            SwapState.PREPARED,
-            'secrets are defined',
-            destination_xml=xml_disk.build(disk),
-        )
-        return disk
 
     def _new_record(self, plan: Plan) -> SwapRecord:
         assert plan.source is not None
@@ -175,7 +169,7 @@ class SwapService:
             state=SwapState.PLANNED,
             ending=request.ending,
             source_xml=plan.source_xml,
-            destination_xml=xml_disk.build(request.destination),
+            destination_xml=xml_disk.build(_destination(request)),
             source_desc=plan.source.source.describe(),
             destination_desc=request.destination.source.describe(),
             size=plan.size,
@@ -296,20 +290,50 @@ class SwapService:
 
         :raise SwapNotFound: SwapNotOwned: only when one swap was named.
         """
-        recovery = Recovery(self.hypervisor, self._journal, self._control, observer)
-        recovery.rebuild()
+        recovery = Recovery(self.hypervisor, self._journal, self._control, observer, self._clock)
+        rebuild(self.hypervisor, self._journal)
         if swap_id is not None:
             record = self.record(swap_id)
             if record.state in ENDED:
                 raise exception.WrongState(f'swap {record.id} has ended: {record.state.value}')
             chosen: tuple[SwapRecord, ...] = (record,)
         else:
-            records = self._journal.records(active_only=True)
-            chosen = tuple(record for record in records if not record.owner_alive)
-        results = tuple(recovery.recover(record, action=action) for record in chosen)
-        cleanup.sweep(self.hypervisor, self._journal)
-        self._prune()
+            chosen = self._orphans()
+        try:
+            results = tuple(self._recovered(recovery, chosen, action, named=swap_id is not None))
+        finally:
+            self._control.reset()
+        self._tidy()
         return results
+
+    def _orphans(self) -> tuple[SwapRecord, ...]:
+        """Return the swaps that nobody runs; those on hold, which wait to be told, last."""
+        records = self._journal.records(active_only=True)
+        orphans = [record for record in records if not is_run(record.id, record.owner)]
+        return tuple(sorted(orphans, key=lambda record: record.hold))
+
+    def _recovered(
+        self, recovery: Recovery, chosen: tuple[SwapRecord, ...], action: str, *, named: bool
+    ) -> Iterator[RecoverResult]:
+        for record in chosen:
+            if self._control.stop:
+                return  # what is left is not this run's any more
+            try:
+                yield recovery.recover(record, action=action)
+            except exception.SwapNotOwned:
+                if named:
+                    raise
+                LOG.info('Swap %s was taken up by somebody else', record.id)
+
+    def _tidy(self) -> None:
+        """Sweep and prune; what fails is left to the next time."""
+        try:
+            cleanup.sweep(self.hypervisor, self._journal)
+            days = self._conf.blockmirror.journal_retention_days
+            if days:
+                self._journal.prune(time.time() - days * 86400)
+        except exception.BlockmirrorError as error:
+            LOG.warning('Tidying up is incomplete: %s', error)
 
     def resolve(self, swap_id: str, side: str) -> SwapRecord:
         """Settle an UNKNOWN swap on ``source`` or ``destination``.
@@ -321,14 +345,16 @@ class SwapService:
         record = self.record(swap_id)
         settled = resolve.resolve(self.hypervisor, self._journal, record, Side(side))
         if settled.state not in ENDED:
-            Recovery(self.hypervisor, self._journal, self._control).recover(settled)
+            Recovery(self.hypervisor, self._journal, self._control, clock=self._clock).recover(
+                settled
+            )
         return self.record(record.id)
 
     def doctor(self) -> tuple[Check, ...]:
         """Check the host: libvirt, QEMU's block modules, the journal, what is left open."""
         return examine(lambda: self.hypervisor, self._journal, self._conf)
 
-    def _prune(self) -> None:
-        days = self._conf.blockmirror.journal_retention_days
-        if days:
-            self._journal.prune(time.time() - days * 86400)
+
+def _destination(request: SwapRequest) -> Disk:
+    """Return the destination as the disk that it is to become: found by its target later."""
+    return replace(request.destination, target_dev=request.dev)

@@ -96,20 +96,20 @@ def _problems(found: Evidence) -> list[str]:
 
 
 def _name(side: Side) -> str:
-    return {Side.SOURCE: 'the source', Side.DESTINATION: 'the destination'}.get(
-        side, 'a third volume'
-    )
+    return {
+        Side.SOURCE: 'the source',
+        Side.DESTINATION: 'the destination',
+        Side.OTHER: 'a third volume',
+        Side.ABSENT: 'no such disk',
+    }[side]
 
 
 def _serial_problems(
     hypervisor: Hypervisor, domain_uuid: str, dev: str, serial: str | None
 ) -> list[str]:
+    """Compare what the guest sees; of one that is gone nothing can be said."""
     try:
-        domain = hypervisor.domain(domain_uuid)
-        disks = [domain.stored_disk(dev)]
-        if domain.is_active():
-            disks.append(domain.live_disk(dev))
+        found = hypervisor.domain(domain_uuid).live_disk(dev).disk.serial
     except (exception.DomainNotFound, exception.DiskNotFound):
         return []
-    found = {disk.disk.serial for disk in disks if disk is not None}
-    return [] if found <= {serial} else ["the disk's serial changed"]
+    return [] if found == serial else ["the disk's serial changed"]

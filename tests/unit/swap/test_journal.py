@@ -29,7 +29,7 @@ import testtools
 
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.progress import Progress
-from blockmirror_driver.model import BytesPerSecond, Seconds
+from blockmirror_driver.model import Bytes, BytesPerSecond, Seconds
 from blockmirror_driver.swap import budget
 from blockmirror_driver.swap.budget import Budget
 from blockmirror_driver.swap.journal import Journal
@@ -64,7 +64,7 @@ class JournalTest(JournalTestCase):
         files = list(self.journal.path.parent.iterdir())
         self.assertTrue(files)
         for path in files:
-            self.assertEqual(0o600, stat.S_IMODE(path.stat().st_mode), path)
+            self.assertEqual(0o600, stat.S_IMODE(path.stat().st_mode), str(path))
 
     def test_an_unknown_or_ambiguous_id_is_refused(self) -> None:
         self.journal.create(record(id='aa1'))
@@ -84,9 +84,7 @@ class JournalTest(JournalTestCase):
     def test_a_forbidden_step_changes_nothing(self) -> None:
         swap = record()
         self.journal.create(swap)
-        self.assertRaises(
-            exception.WrongState, self.journal.advance, swap.id, SwapState.CLEANED
-        )
+        self.assertRaises(exception.WrongState, self.journal.advance, swap.id, SwapState.CLEANED)
         self.assertEqual(SwapState.PLANNED, self.journal.record(swap.id).state)
 
     def test_every_step_is_kept_with_its_detail(self) -> None:
@@ -118,8 +116,8 @@ class JournalTest(JournalTestCase):
         swap = record()
         self.journal.create(swap)
         progress = Progress(
-            cur=5,
-            end=9,
+            cur=Bytes(5),
+            end=Bytes(9),
             rate=BytesPerSecond(2),
             dirty_rate=BytesPerSecond(1),
             eta=Seconds(2.0),
@@ -129,20 +127,53 @@ class JournalTest(JournalTestCase):
         other = Journal(self.journal.path)
         self.addCleanup(other.close)
         seen = other.record(swap.id)
-        self.assertEqual((5, 9, 2, 1, 2.0), (seen.cur, seen.end, seen.rate, seen.dirty_rate, seen.eta))
+        self.assertEqual(
+            (5, 9, 2, 1, 2.0), (seen.cur, seen.end, seen.rate, seen.dirty_rate, seen.eta)
+        )
 
     def test_each_request_is_taken_once_and_in_order(self) -> None:
         swap = record()
         self.journal.create(swap)
-        self.assertFalse(self.journal.has_requests(swap.id))
+        self.assertEqual((), self.journal.requests(swap.id))
         first = self.journal.ask(swap.id, RequestKind.SPEED, 4096)
-        self.journal.ask(swap.id, RequestKind.CANCEL)
-        self.assertTrue(self.journal.has_requests(swap.id))
-        self.assertFalse(self.journal.was_taken(first))
-        taken = [(r.kind, r.argument) for r in self.journal.take_requests(swap.id)]
-        self.assertEqual([(RequestKind.SPEED, 4096), (RequestKind.CANCEL, 0)], taken)
-        self.assertEqual((), self.journal.take_requests(swap.id))
+        second = self.journal.ask(swap.id, RequestKind.CANCEL)
+        waiting = self.journal.requests(swap.id)
+        self.assertEqual(
+            [(RequestKind.SPEED, 4096), (RequestKind.CANCEL, 0)],
+            [(r.kind, r.argument) for r in waiting],
+        )
+        self.assertEqual(waiting[1:], self.journal.requests(swap.id, after=first))
+        self.journal.take(swap.id, first)
+        self.assertEqual(waiting[1:], self.journal.requests(swap.id))
         self.assertTrue(self.journal.was_taken(first))
+        self.assertFalse(self.journal.was_taken(second))
+        self.journal.take(swap.id, second)
+        self.assertEqual((), self.journal.requests(swap.id))
+
+    def test_a_commit_that_fails_leaves_nothing_open(self) -> None:
+        """A later write must be whole by itself, and not join what was never committed."""
+        swap = record()
+        self.journal.create(swap)
+
+        def fail() -> None:
+            with self.journal._db.write() as db:
+                # A broken reference that is noticed at COMMIT: like a full disk at that moment.
+                db.execute('PRAGMA defer_foreign_keys = ON')
+                db.execute(
+                    "INSERT INTO step (swap_id, at, state, detail) VALUES ('x', 1.0, 'a', '')"
+                )
+
+        self.assertRaises(exception.JournalUnusable, fail)
+        self.journal.advance(swap.id, SwapState.PREPARED)
+        other = Journal(self.journal.path)
+        self.addCleanup(other.close)
+        self.assertEqual(SwapState.PREPARED, other.record(swap.id).state)
+
+    def test_the_check_proves_that_something_can_be_written(self) -> None:
+        self.journal.check()
+        with self.journal._db.read() as db:
+            db.execute('PRAGMA query_only = ON')
+        self.assertRaises(exception.JournalUnusable, self.journal.check)
 
     def test_a_living_owner_is_not_robbed_a_dead_one_is(self) -> None:
         parent = Owner.current()
@@ -253,9 +284,7 @@ class BudgetTest(JournalTestCase):
     def test_the_count_is_a_limit(self) -> None:
         limit = Budget(swaps=1)
         budget.reserve(self.journal, limit, record(state=SwapState.PLANNED))
-        self.assertRaises(
-            exception.BudgetExhausted, budget.reserve, self.journal, limit, record()
-        )
+        self.assertRaises(exception.BudgetExhausted, budget.reserve, self.journal, limit, record())
         self.assertEqual(1, len(self.journal.records()))
 
     def test_the_bandwidth_is_a_limit_and_no_bandwidth_counts_as_all(self) -> None:

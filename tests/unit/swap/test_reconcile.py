@@ -31,7 +31,7 @@ from blockmirror_driver.swap.reconcile import (
 #: Rows of the design's table: guest, jobs, live sides, stored sides, pivot asked, decision.
 TABLE = [
     (Guest.RUNNING, {Job.COPYING, Job.READY}, {Side.SOURCE}, set(Side), None, Decision.RESUME),
-    (Guest.RUNNING, {Job.ENDING}, {Side.SOURCE}, set(Side), None, Decision.WAIT),
+    (Guest.RUNNING, {Job.PIVOTING, Job.ABORTING}, {Side.SOURCE}, set(Side), None, Decision.WAIT),
     (Guest.RUNNING, {Job.FOREIGN}, set(Side), set(Side), None, Decision.UNKNOWN),
     (
         Guest.RUNNING,
@@ -61,7 +61,7 @@ TABLE = [
     (Guest.RUNNING, {Job.NONE}, {Side.OTHER, Side.ABSENT}, set(Side), None, Decision.UNKNOWN),
     (
         Guest.RUNNING,
-        {Job.COPYING, Job.READY, Job.ENDING},
+        {Job.COPYING, Job.READY, Job.PIVOTING, Job.ABORTING},
         {Side.DESTINATION, Side.OTHER, Side.ABSENT},
         set(Side),
         None,
@@ -106,12 +106,12 @@ class DecideTest(testtools.TestCase):
         for values in itertools.product(Guest, Job, Side, Side, (False, True)):
             evidence = Evidence(*values)
             expected = _expected(evidence)
-            self.assertEqual(1, len(expected), evidence)
+            self.assertEqual(1, len(expected), str(evidence))
             verdict = decide(evidence)
-            self.assertIs(expected[0], verdict.decision, evidence)
+            self.assertIs(expected[0], verdict.decision, str(evidence))
             self.assertTrue(verdict.reason)
             count += 1
-        self.assertEqual(2 * 5 * 4 * 4 * 2, count)
+        self.assertEqual(2 * 6 * 4 * 4 * 2, count)
 
     def test_a_guest_gone_after_a_requested_pivot_is_never_reverted(self) -> None:
         for job, live, stored in itertools.product(Job, Side, Side):

@@ -34,16 +34,14 @@ class StatesTest(testtools.TestCase):
     def test_each_pair_is_allowed_or_refused_by_the_table(self) -> None:
         for old, new in itertools.product(SwapState, SwapState):
             allowed = old is new or (old, new) in TRANSITIONS
-            self.assertEqual(allowed, may_follow(old, new), (old, new))
+            self.assertEqual(allowed, may_follow(old, new), f'{old} {new}')
 
     def test_nobody_leaves_an_end(self) -> None:
         self.assertEqual([], [pair for pair in TRANSITIONS if pair[0] in ENDED])
 
     def test_everything_else_can_be_left_and_reached(self) -> None:
         self.assertEqual(set(SwapState) - ENDED, {old for old, _new in TRANSITIONS})
-        self.assertEqual(
-            set(SwapState) - {SwapState.PLANNED}, {new for _old, new in TRANSITIONS}
-        )
+        self.assertEqual(set(SwapState) - {SwapState.PLANNED}, {new for _old, new in TRANSITIONS})
 
     def test_nothing_goes_back_after_the_switch(self) -> None:
         for old, new in TRANSITIONS:

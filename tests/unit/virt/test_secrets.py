@@ -164,6 +164,29 @@ class TestRemoval(SecretCase):
         self.assertIn(self.foreign.UUIDString(), self.conn.secrets)
         self.assertIn(self.lookalike.UUIDString(), self.conn.secrets)
 
+    def test_sweep_asks_only_about_owners_of_what_nothing_cites(self) -> None:
+        asked: list[str] = []
+
+        def is_alive(owner: str) -> bool:
+            asked.append(owner)
+            return True
+
+        cited = [
+            derived_uuid(f'blockmirror/{lifetime.value}/{owner}/0')
+            for owner in ('ab', 'c')
+            for lifetime in SecretLifetime
+        ]
+        self.assertEqual((), self.store.sweep(is_alive, cited))
+        self.assertEqual(['a', 'a'], asked)
+
+    def test_sweep_removes_nothing_when_an_owner_can_not_be_asked_about(self) -> None:
+        def is_alive(_owner: str) -> bool:
+            raise exception.JournalUnusable('full')
+
+        before = self.usages()
+        self.assertRaises(exception.JournalUnusable, self.store.sweep, is_alive, [])
+        self.assertEqual(before, self.usages())
+
     def test_sweep_of_everything_leaves_the_foreign(self) -> None:
         self.store.sweep(lambda _owner: False, [])
         self.assertEqual(['blockmirror/disk/c/7', 'client.cinder secret'], self.usages())
