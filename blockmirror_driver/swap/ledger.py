@@ -102,6 +102,7 @@ class Ledger:
         self._started = clock()
         self._moved = 0
         self._notes: list[str] = []
+        self._missed: list[tuple[SwapState, str, bool | None, int | None]] = []
         self.pivot_seconds: float | None = None
         record = journal.record(swap.id)
         self.state = record.state
@@ -126,6 +127,7 @@ class Ledger:
 
         :raise JournalUnusable: WrongState: nothing was written.
         """
+        self._catch_up()
         self._journal.advance(
             self._swap.id,
             state,
@@ -144,19 +146,26 @@ class Ledger:
         pivot_requested: bool | None = None,
         exit_code: int | None = None,
     ) -> bool:
-        """Take note of a state that holds already; tell whether it could be written."""
+        """Take note of a state that holds already; tell whether the journal says so by now.
+
+        What could not be written is written before the next state is, so that no state is
+        left out.
+        """
+        self._missed.append((state, detail, pivot_requested, exit_code))
         try:
+            self._catch_up()
+        except exception.BlockmirrorError as error:
+            LOG.warning('Swap %s: the journal does not say %s: %s', self._swap.id, state, error)
+        self._take_note_of(state, detail, pivot_requested)
+        return not self._missed
+
+    def _catch_up(self) -> None:
+        while self._missed:
+            state, detail, pivot_requested, exit_code = self._missed[0]
             self._journal.advance(
                 self._swap.id, state, detail, pivot_requested=pivot_requested, exit_code=exit_code
             )
-        except exception.BlockmirrorError as error:
-            LOG.exception('Swap %s is %s, which the journal does not say', self._swap.id, state)
-            self._notes.append(f'the journal does not say {state.value}: {error}')
-            written = False
-        else:
-            written = True
-        self._take_note_of(state, detail, pivot_requested)
-        return written
+            del self._missed[0]
 
     def _take_note_of(self, state: SwapState, detail: str, pivot_requested: bool | None) -> None:
         self.state = state
@@ -237,5 +246,9 @@ class Ledger:
             seconds=float(self.elapsed),
             exit_code=exit_code,
             pivot_seconds=self.pivot_seconds,
-            notes=tuple(self._notes),
+            notes=(*self._notes, *self._gaps()),
         )
+
+    def _gaps(self) -> list[str]:
+        states = ', '.join(state.value for state, *_rest in self._missed)
+        return [f'the journal could not be written: {states}'] if states else []

@@ -27,10 +27,10 @@ from blockmirror_driver.swap import cleanup, verify
 from blockmirror_driver.swap.control import Control, Inbox
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Ledger, Swap
-from blockmirror_driver.swap.reconcile import Decision, Evidence, Job, Side, decide
+from blockmirror_driver.swap.reconcile import Decision, Evidence, Guest, Job, Side, decide
 from blockmirror_driver.swap.record import Outcome
 from blockmirror_driver.swap.request import Ending, RequestKind
-from blockmirror_driver.swap.settlement import Settlement
+from blockmirror_driver.swap.settlement import Settlement, as_failure
 from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.virt.connection import Hypervisor
 
@@ -152,7 +152,7 @@ class Runner:
         except _LeftError:
             return self.settlement.left(0 if self._swap.ending is Ending.ASYNC else LEFT)
         except exception.BlockmirrorError as error:
-            return self._back(mirror, _as_failure(error))
+            return self._back(mirror, as_failure(error))
         # A failure looks the same in the XML: only a confirmed abort leaves a whole copy.
         if self._ledger.state is SwapState.CANCELLING and mirror.snapshot().end_confirmed:
             return self.settlement.finished()
@@ -263,8 +263,11 @@ class Runner:
     def _agree(self) -> None:
         """Make live and stored source agree, so that a guest that dies now leaves an answer."""
         found = self.settlement.read()
-        if found.live is not Side.SOURCE:
-            raise exception.CopyFailed('the disk is not on the source any more')
+        if found.guest is Guest.GONE:
+            raise exception.GuestGone('the guest stopped')
+        if found.live is not Side.SOURCE or found.job is not Job.READY:
+            # An event may be about another tool's job: only what is read is pivoted.
+            raise exception.CopyFailed('our block job is not ready to pivot after all')
         if found.stored not in (Side.SOURCE, Side.ABSENT):
             domain = self._hypervisor.domain(self._swap.domain_uuid)
             verify.repair_stored(domain, self._swap.dev)
@@ -307,6 +310,8 @@ class Runner:
         """
         if self._after_pivot(mirror) is JobState.PIVOTING:
             self._unknown(f'{cause.message}; a pivot is under way and does not end', cause)
+        if self._is_foreign():
+            self._unknown(f'{cause.message}; a block job that is not ours is there', cause)
         if self._ledger.state is SwapState.PIVOTING:
             self._ledger.settle(SwapState.READY, 'the pivot did not happen')
         if self._ledger.state is not SwapState.CANCELLING:
@@ -314,6 +319,12 @@ class Runner:
         if self._abort(mirror) is JobState.ABORTING:
             self.settlement.still_ending(cause)
         return self._settle(cause)
+
+    def _is_foreign(self) -> bool:
+        try:
+            return self.settlement.read().job is Job.FOREIGN
+        except exception.BlockmirrorError:
+            return False  # the abort can't be asked for either, until libvirt answers
 
     def _abort(self, mirror: Mirror) -> JobState:
         """Ask for the abort and wait; a pivot of another tool has to be over before."""
@@ -381,12 +392,3 @@ class Runner:
             cause,
             may_have_switched=mirror is not None and mirror.snapshot().may_have_switched,
         )
-
-
-def _as_failure(error: exception.BlockmirrorError) -> exception.BlockmirrorError:
-    """Return the error that a copy under way ends with: it is past being refused."""
-    if not isinstance(error, exception.Refused):
-        return error
-    failure = exception.CopyFailed(error.message, hint=error.hint)
-    failure.__cause__ = error
-    return failure

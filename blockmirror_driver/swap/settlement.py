@@ -151,14 +151,14 @@ class Settlement:
         ]
         if self._ledger.state is SwapState.VERIFIED:
             del steps[0]
-        unwritten = False
+        written = True
         for state, detail, step in steps:
             code = 0 if state is SwapState.CLEANED else None
-            unwritten = not self._ledger.settle(state, detail, exit_code=code) or unwritten
+            written = self._ledger.settle(state, detail, exit_code=code)
             problems = step()
             if problems:
                 return '; '.join(problems)
-        return 'the journal could not be written' if unwritten else ''
+        return '' if written else 'the journal does not say so yet'
 
     def _verify(self) -> list[str]:
         found = verify.verify(
@@ -175,3 +175,12 @@ class Settlement:
 
     def _complete(self) -> list[str]:
         return cleanup.complete(self._hypervisor, self._journal, self._swap)
+
+
+def as_failure(error: exception.BlockmirrorError) -> exception.BlockmirrorError:
+    """Return the error that a copy under way ends with: it is past being refused."""
+    if not isinstance(error, exception.Refused):
+        return error
+    failure = exception.CopyFailed(error.message, hint=error.hint)
+    failure.__cause__ = error
+    return failure
