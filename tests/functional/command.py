@@ -192,6 +192,10 @@ class Running:
 
         return self.wait_event(moved, timeout)
 
+    def wait_stopped(self) -> None:
+        """Wait until the process has stopped itself."""
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal."""
         self.process.send_signal(number)

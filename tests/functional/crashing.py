@@ -11,11 +11,11 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Run the command in a process that kills itself at one write of the journal.
+"""Run the command in a process that kills or stops itself at one write of the journal.
 
-``python -m tests.functional.crashing BEFORE|AFTER:STATE ...`` runs ``blockmirror ...`` and
-sends itself SIGKILL right before or after the journal is told that the swap is in STATE.
-Nothing in the product knows of it.
+``python -m tests.functional.crashing before|after|stop:STATE ...`` runs ``blockmirror ...`` and
+sends itself SIGKILL right before or after the journal is told that the swap is in STATE, or
+SIGSTOP right after it. Nothing in the product knows of it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def arm(when: str, state: SwapState) -> None:
         if new is state and when == 'before':
             os.kill(os.getpid(), signal.SIGKILL)
         advance(self, swap_id, new, *args, **kwargs)
-        if new is state and when == 'after':
-            os.kill(os.getpid(), signal.SIGKILL)
+        if new is state and when != 'before':
+            os.kill(os.getpid(), signal.SIGKILL if when == 'after' else signal.SIGSTOP)
 
     Journal.advance = dying  # type: ignore[method-assign]
 

@@ -15,6 +15,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from tests.functional.base import MIB, SIZE, SLOW, LabTestCase
 from tests.functional.silent import SilentServer
 from tests.lab.guest.guest import Guest
@@ -178,6 +180,28 @@ class SilentDestinationTest(RefusalTestCase):
         self.addCleanup(self.lab.nfs.rpcbind.cont)
         self.lab.nfs.rpcbind.stop()
         self._silent('nfs')
+
+    def test_rbd_that_hangs_between_the_probe_and_the_open(self) -> None:
+        """What remains after the probe is bounded by librados' own timeouts, if they are set."""
+        source, destination = self.volume('file', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        guest.reset()
+        bounded = self.command.home / 'ceph.conf'
+        bounded.write_text('[client]\nclient_mount_timeout = 3\nrados_mon_op_timeout = 3\n')
+        self.command.configure(rbd_config_file=bounded)
+        self.addCleanup(self.lab.mend)
+        running = self.command.start(
+            'swap', guest.name, 'vda', self.connection(destination), crash='stop:copying'
+        )
+        running.wait_stopped()
+        self.lab.ceph.mon.stop()
+        running.kill(signal.SIGCONT)
+        result = running.wait()
+        self.lab.ceph.mon.cont()
+        self.assert_error(result, 3, 'timed out')
+        self.assert_untouched(guest, source)
+        stat = self.assert_survived(guest, source)
+        self.assertLess(stat.longest_us / 1e6, 3 + STALL_BOUND)
 
     def test_a_real_server_that_hangs(self) -> None:
         """tgtd is stopped before the swap: the plan finds out, not the guest."""

@@ -16,8 +16,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
-import subprocess
 import threading
 from pathlib import Path
 from urllib.parse import quote
@@ -33,10 +33,8 @@ def forms(secret: str) -> list[bytes]:
     raw = secret.encode()
     once = base64.b64encode(raw)
     found = {raw, once, quote(secret, safe='').encode(), json.dumps(secret)[1:-1].encode()}
-    try:
+    with contextlib.suppress(ValueError):
         found.add(base64.b64decode(secret, validate=True))
-    except ValueError:
-        pass
     return sorted(found)
 
 
