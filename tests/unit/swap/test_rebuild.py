@@ -1,0 +1,71 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A lost journal is written anew from what the domains are marked with."""
+
+from __future__ import annotations
+
+from blockmirror_driver import exception
+from tests.unit.swap.orphans import RecoverTestCase
+
+
+class RebuildTest(RecoverTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.later(1.0, self.world.service.leave)
+        self.world.run()
+        self.old = self.world.id
+        self._lose_the_journal()
+
+    def _lose_the_journal(self) -> None:
+        with self.journal._db.write() as db:
+            db.execute('DELETE FROM swap')
+
+    def test_a_running_copy_is_found_and_finished(self) -> None:
+        self.world.later(1.0, self.guest.ready)
+        result = self.recover()
+        self.assertEqual((self.old, 0), (result.swap_id, result.exit_code))
+        self.assert_on_destination()
+
+    def test_one_that_switched_meanwhile_is_rolled_forward(self) -> None:
+        """Above all it keeps its secrets, although the source is of a kind we can't build."""
+        self.guest.switches()
+        self.assertEqual(0, self.recover().exit_code)
+        self.assert_on_destination()
+
+    def test_a_damaged_mark_is_stepped_over(self) -> None:
+        for text in ('<x/>', 'not xml', (self.guest.marked or '').replace('disk', 'dsk')):
+            with self.subTest(text[:10]):
+                self.guest.marked = text
+                self.assertEqual((), self.world.service.recover())
+
+    def test_a_domain_that_goes_meanwhile_is_stepped_over(self) -> None:
+        self.guest.fail('mark', exception.DomainNotFound('gone'))
+        self.assertEqual((), self.world.service.recover())
+
+    def test_two_marks_of_one_disk(self) -> None:
+        mark = self.guest.marked or ''
+        inner = mark[mark.index('<swap ') : mark.index('</swaps>')]
+        twin = inner.replace(self.old, 'another-id')
+        self.guest.marked = mark.replace('</swaps>', f'{twin}</swaps>')
+        self.guest.ends()
+        results = self.world.service.recover()
+        self.assertEqual(1, len(results))
+
+    def test_the_mark_of_an_ended_swap_makes_no_ghost(self) -> None:
+        self.world.later(1.0, self.guest.ready)
+        mark = self.guest.marked
+        self.recover()
+        self.guest.marked = mark
+        self.assertEqual((), self.world.service.recover())
+        self.assertIsNone(self.guest.marked)
