@@ -100,27 +100,27 @@ class LabTestCase(testtools.TestCase):
     def source_of(self, guest: Guest, *, inactive: bool = False) -> etree._Element:
         """The ``<disk>`` of ``vda``."""
         flags = 2 if inactive else 0  # VIR_DOMAIN_XML_INACTIVE
-        tree = etree.fromstring(guest.domain.XMLDesc(flags))
-        disk = tree.xpath("devices/disk[target/@dev='vda']")[0]
-        assert isinstance(disk, etree._Element)
-        return disk
+        for disk in etree.fromstring(guest.domain.XMLDesc(flags)).iter('disk'):
+            if _child(disk, 'target').get('dev') == 'vda':
+                return disk
+        raise AssertionError('the guest has no vda')
 
     def assert_on(self, guest: Guest, volume: Volume, *, inactive: bool | None = None) -> None:
         """The live XML (and the stored one, if there is one) names the volume; no job is left."""
         live = self.source_of(guest)
         self.assertIn(
-            volume.name, etree.tostring(live.find('source')).decode() + self._path(volume, live)
+            volume.name, etree.tostring(_child(live, 'source')).decode() + self._path(volume, live)
         )
         self.assertIsNone(live.find('mirror'), 'a mirror is left')
         self.assertEqual({}, guest.domain.blockJobInfo('vda', 0) or {})
         if inactive if inactive is not None else guest.persistent:
             stored = self.source_of(guest, inactive=True)
-            self.assertEqual(_essence(live.find('source')), _essence(stored.find('source')))
+            self.assertEqual(_essence(_child(live, 'source')), _essence(_child(stored, 'source')))
 
     def _path(self, volume: Volume, disk: etree._Element) -> str:
         """A loop device does not carry the volume's name."""
         device = getattr(volume, 'device', '')
-        dev = disk.find('source').get('dev')
+        dev = _child(disk, 'source').get('dev')
         return volume.name if device and dev == device else ''
 
     def assert_survived(self, guest: Guest, volume: Volume, *, exact: bool = True) -> Stat:
@@ -167,7 +167,7 @@ class LabTestCase(testtools.TestCase):
             for flags in (0, 2):
                 with contextlib.suppress(Exception):
                     tree = etree.fromstring(domain.XMLDesc(flags))
-                    found |= {str(name) for name in tree.xpath('//secret/@uuid')}
+                    found |= {secret.get('uuid', '') for secret in tree.iter('secret')}
         return found
 
     def _metadata(self, guest: Guest) -> str:
@@ -189,11 +189,16 @@ class LabTestCase(testtools.TestCase):
         return str(records[0]['swap_id'])
 
 
-def _essence(source: etree._Element | None) -> bytes:
+def _child(element: etree._Element, name: str) -> etree._Element:
+    child = element.find(name)
+    assert child is not None, f'no <{name}>'
+    return child
+
+
+def _essence(source: etree._Element) -> bytes:
     """A ``<source>`` without what differs between a live and a stored XML."""
-    assert source is not None
     copy = etree.fromstring(etree.tostring(source))
-    copy.attrib.pop('index', None)
+    copy.attrib.pop('index', '')
     for child in copy.findall('seclabel') + copy.findall('privateData'):
         copy.remove(child)
     etree.indent(copy)

@@ -41,7 +41,7 @@ def arm(when: str, state: SwapState) -> None:
         if new is state and when != 'before':
             os.kill(os.getpid(), signal.SIGKILL if when == 'after' else signal.SIGSTOP)
 
-    Journal.advance = dying  # type: ignore[method-assign]
+    Journal.advance = dying  # type: ignore[method-assign,assignment]
 
 
 if __name__ == '__main__':

@@ -15,10 +15,11 @@
 
 from __future__ import annotations
 
-import libvirt
-
 from tests.functional.base import LabTestCase
-from tests.lab.volumes import BlockVolume
+from tests.lab.volumes import BlockVolume, FileVolume
+
+#: VIR_DOMAIN_PAUSED.
+PAUSED = 3
 
 
 class DomainsTest(LabTestCase):
@@ -97,7 +98,7 @@ class DomainsTest(LabTestCase):
         guest = self.writing_guest(source)
         guest.domain.suspend()
         self.assert_ok(self.swap(guest, destination))
-        self.assertEqual(libvirt.VIR_DOMAIN_PAUSED, guest.domain.state()[0])
+        self.assertEqual(PAUSED, guest.domain.state()[0])
         guest.domain.resume()
         guest.wait_acked(20)
         self.assert_on(guest, destination)
@@ -109,6 +110,7 @@ class RebaseTest(LabTestCase):
 
     def test_to_a_file(self) -> None:
         source, destination = self.volume('rbd', filled=True), self.volume('file')
+        assert isinstance(destination, FileVolume)
         guest = self.writing_guest(source, persistent=False)
         result = self.command.run(
             'copy', guest.name, 'vda', destination.path, '--method', 'rebase',
@@ -132,6 +134,7 @@ class RebaseTest(LabTestCase):
 
     def test_a_persistent_domain_is_refused(self) -> None:
         source, destination = self.volume('file', filled=True), self.volume('file')
+        assert isinstance(destination, FileVolume)
         guest = self.writing_guest(source)
         result = self.command.run(
             'copy', guest.name, 'vda', destination.path, '--method', 'rebase',

@@ -20,7 +20,7 @@ import signal
 import libvirt
 
 from tests.functional.base import MIB, SLOW, LabTestCase
-from tests.functional.command import Running
+from tests.functional.command import Result, Running
 from tests.lab.guest.guest import Guest
 from tests.lab.volumes import Volume
 
@@ -187,10 +187,9 @@ class DestinationTest(FaultTestCase):
         self.assert_ok_or_cancelled(self.command.run('recover'))
         self.assert_back(guest, source)
 
-    def assert_ok_or_cancelled(self, result: object) -> None:
+    def assert_ok_or_cancelled(self, result: Result) -> None:
         """Recovery of a cancelled swap ends with what it was cancelled for."""
-        code = getattr(result, 'code', None)
-        self.assertIn(code, (0, 4, 5, 6), result)
+        self.assertIn(result.code, (0, 4, 5, 6), result.err)
 
 
 class LibvirtdTest(FaultTestCase):
