@@ -68,6 +68,9 @@ class RbdVolumeDriver(VolumeDriver):
         hosts, host_notes = _hosts(connection_info)
         access = _access(connection_info, conf)
         config_file, config_notes = _config_file(connection_info, conf, hosts)
+        if namespace is not None:
+            # An older one looks for an image named namespace/image; the probe sees it fail.
+            config_notes.append('rbd: a namespace needs a libvirt that knows them')
         source = RbdSource(
             pool=pool,
             namespace=namespace,

@@ -47,7 +47,11 @@ class TestNames(RbdTestCase):
                 self.assertEqual((pool, image), (source.pool, source.image))
 
     def test_a_namespace(self) -> None:
-        self.assertEqual('tenant', self.source(name='volumes/tenant/volume-1').namespace)
+        disk = self.disk(name='volumes/tenant/volume-1')
+        assert isinstance(disk.source, RbdSource)
+        self.assertEqual(('volumes', 'volume-1'), (disk.source.pool, disk.source.image))
+        self.assertEqual('tenant', disk.source.namespace)
+        self.assertIn('namespace', disk.notes[0])
 
     def test_what_would_be_an_option_or_a_snapshot(self) -> None:
         for name in (
