@@ -168,6 +168,7 @@ def of_request(subject: Subject) -> list[Check]:
         _block_module(subject),
         _secrets(subject),
         _inherits(subject.live.disk, subject.request.destination),
+        *(passed('note', note) for note in subject.request.destination.notes),
     ]
 
 
@@ -319,8 +320,6 @@ def _inherits(source: Disk, destination: Disk) -> Check:
         for name in names
         if getattr(destination.driver, name) not in (None, getattr(source.driver, name))
     ]
-    if destination.serial not in (None, source.serial):
-        kept.append('serial')
     if not kept:
         return passed('inherits', 'the destination asks for nothing else than the source has')
     return unknown('inherits', f'stays as on the source until the next attach: {", ".join(kept)}')
@@ -338,7 +337,10 @@ def of_destination(subject: Subject, disk: Disk) -> list[Check]:
     """
     try:
         probe = subject.hypervisor.probe(
-            disk, like=subject.domain, timeout=subject.request.options.probe_timeout
+            disk,
+            like=subject.domain,
+            timeout=subject.request.options.probe_timeout,
+            writable=True,
         )
     except exception.DestinationUnusable as error:
         return [failed('destination-opens', error)]

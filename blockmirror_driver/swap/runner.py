@@ -316,8 +316,7 @@ class Runner:
             self._ledger.settle(SwapState.READY, 'the pivot did not happen')
         if self._ledger.state is not SwapState.CANCELLING:
             self._ledger.settle(SwapState.CANCELLING, cause.message, exit_code=cause.exit_code)
-        if self._abort(mirror) is JobState.ABORTING:
-            self.settlement.still_ending(cause)
+        self._abort(mirror)
         return self._settle(cause)
 
     def _is_foreign(self) -> bool:

@@ -47,6 +47,7 @@ from blockmirror_driver.swap.runner import Runner
 from blockmirror_driver.swap.settlement import Settlement
 from blockmirror_driver.swap.states import ENDED, SwapState
 from blockmirror_driver.virt.connection import Hypervisor
+from blockmirror_driver.volume import portals
 from blockmirror_driver.xml import disk as xml_disk
 
 LOG = logging.getLogger(__name__)
@@ -104,7 +105,13 @@ class SwapService:
     # -- a swap of our own ---------------------------------------------------------------
 
     def plan(self, request: SwapRequest) -> Plan:
-        """Check a request; see :meth:`Planner.plan`."""
+        """Check a request; see :meth:`Planner.plan`.
+
+        Of several iscsi portals the first that answers is taken; the plan's own request
+        names it, and a check says which it is.
+        """
+        timeout = self._conf.blockmirror.iscsi_portal_timeout
+        request = replace(request, destination=portals.choose(request.destination, timeout))
         return Planner(self.hypervisor, self._host_checks).plan(request)
 
     def run(

@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
@@ -143,22 +142,21 @@ class Settlement:
         return self._ledger.outcome(0)
 
     def _steps_forward(self) -> str:
-        """Return what is left to do, empty when the swap is done."""
-        steps: list[tuple[SwapState, str, Callable[[], list[str]]]] = [
-            (SwapState.PIVOTED, 'the guest is on the destination', self._verify),
-            (SwapState.VERIFIED, 'live and stored XML name the destination', self._complete),
-            (SwapState.CLEANED, 'done', list),
-        ]
-        if self._ledger.state is SwapState.VERIFIED:
-            del steps[0]
-        written = True
-        for state, detail, step in steps:
-            code = 0 if state is SwapState.CLEANED else None
-            written = self._ledger.settle(state, detail, exit_code=code)
-            problems = step()
+        """Return what is left to do, empty when the swap is done.
+
+        :raise JournalUnusable: only the end could not be written.
+        """
+        if self._ledger.state is not SwapState.VERIFIED:
+            self._ledger.settle(SwapState.PIVOTED, 'the guest is on the destination')
+            problems = self._verify()
             if problems:
                 return '; '.join(problems)
-        return '' if written else 'the journal does not say so yet'
+            self._ledger.settle(SwapState.VERIFIED, 'live and stored XML name the destination')
+        problems = cleanup.complete(self._hypervisor, self._journal, self._swap)
+        if problems:
+            return '; '.join(problems)
+        self._ledger.advance(SwapState.CLEANED, 'done', exit_code=0)
+        return ''
 
     def _verify(self) -> list[str]:
         found = verify.verify(
@@ -172,9 +170,6 @@ class Settlement:
         for note in found.notes:
             self._ledger.note(note)
         return list(found.problems)
-
-    def _complete(self) -> list[str]:
-        return cleanup.complete(self._hypervisor, self._journal, self._swap)
 
 
 def as_failure(error: exception.BlockmirrorError) -> exception.BlockmirrorError:

@@ -266,11 +266,11 @@ class SweepTest(RecoverTestCase):
 
     def test_what_an_ended_swap_left_goes_unless_a_disk_cites_it(self) -> None:
         for state in (SwapState.REVERTED, SwapState.CLEANED):
-            self.orphan(state, updated_at=1.0)
+            row = self.orphan(state, updated_at=1.0)
             if state is SwapState.CLEANED:
                 self.guest.stored_source = self.world.prepared
         cleanup.sweep(self.hypervisor, self.journal)
-        self.assertEqual({(self.world.id, SecretLifetime.DISK)}, self.secrets.kept)
+        self.assertEqual({(row.id, SecretLifetime.DISK)}, self.secrets.kept)
 
 
 class DoctorTest(RecoverTestCase):
