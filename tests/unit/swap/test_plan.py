@@ -248,9 +248,9 @@ class DestinationChecksTest(PlanTestCase):
     def test_what_it_inherits(self) -> None:
         wants = replace(DESTINATION, driver=Driver(discard='unmap', cache='writeback'))
         self.assert_unknown('inherits', 'cache=none, discard=None', destination=wants)
-        self.assert_unknown(
-            'inherits', 'serial', destination=replace(DESTINATION, serial='another')
-        )
+
+    def test_the_serial_always_stays_and_is_no_remark(self) -> None:
+        self.assert_passes('inherits', destination=replace(DESTINATION, serial='another'))
 
     def test_it_does_not_open(self) -> None:
         for error in (
