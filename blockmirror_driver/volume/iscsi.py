@@ -26,20 +26,17 @@ from typing import Any, NamedTuple
 from oslo_config import cfg
 
 from blockmirror_driver import exception
-from blockmirror_driver.conf import GROUP
 from blockmirror_driver.model import (
     Auth,
     Disk,
     Host,
     IscsiSource,
-    Seconds,
     SecretSpec,
     SecretUsage,
 )
 from blockmirror_driver.volume import address, attributes, initiator, placeholder, target
 from blockmirror_driver.volume.base import Capabilities, VolumeDriver
 from blockmirror_driver.volume.connection_info import ConnectionInfo
-from blockmirror_driver.volume.reachable import Answering, first_answering
 from blockmirror_driver.xml import grammar
 
 #: IANA's iscsi-target.
@@ -59,13 +56,7 @@ class _Path(NamedTuple):
 
 
 class IscsiVolumeDriver(VolumeDriver):
-    """Opens the unit with QEMU's libiscsi; the host logs in to nothing.
-
-    :param answering: finds the portal that answers, when there are several.
-    """
-
-    def __init__(self, answering: Answering = first_answering) -> None:
-        self._answering = answering
+    """Opens the unit with QEMU's libiscsi; the host logs in to nothing."""
 
     def describe(self) -> Capabilities:
         """Return what the driver can do."""
@@ -74,12 +65,10 @@ class IscsiVolumeDriver(VolumeDriver):
     def disk(self, connection_info: ConnectionInfo, target_dev: str, conf: cfg.ConfigOpts) -> Disk:
         """Return the disk; see :meth:`VolumeDriver.disk`.
 
-        Connects to the portals when there are several, within ``iscsi_portal_timeout``
-        seconds in all; when none answers the first is taken. Reads the host's initiator
-        name. ``Disk.notes`` says which portal was taken.
+        Reads the host's initiator name and asks no portal: of several the first is taken,
+        and ``IscsiSource.alternates`` holds the others for :mod:`..portals`.
         """
-        paths = _paths(connection_info)
-        path, notes = self._choose(paths, Seconds(conf[GROUP].iscsi_portal_timeout))
+        path, *others = _paths(connection_info)
         auth, secrets, auth_notes = _auth(connection_info, path)
         name, name_note = initiator.name(conf)
         source = IscsiSource(
@@ -88,7 +77,7 @@ class IscsiVolumeDriver(VolumeDriver):
             portal=path.portal,
             auth=auth,
             initiator=name,
-            alternates=tuple((p.portal, p.target, p.lun) for p in paths if p != path),
+            alternates=tuple((p.portal, p.target, p.lun) for p in others),
         )
         return attributes.disk(
             connection_info,
@@ -96,20 +85,8 @@ class IscsiVolumeDriver(VolumeDriver):
             target_dev,
             conf,
             secrets=secrets,
-            notes=(*notes, *auth_notes, *([name_note] if name_note else [])),
+            notes=(*auth_notes, *([name_note] if name_note else [])),
         )
-
-    def _choose(self, paths: list[_Path], timeout: Seconds) -> tuple[_Path, list[str]]:
-        portals = list(dict.fromkeys(path.portal for path in paths))
-        if len(portals) == 1:
-            return paths[0], []
-        answering = self._answering(portals, timeout) if timeout else None
-        chosen = portals[0] if answering is None else answering
-        why = 'the first of the list'
-        if timeout:
-            why += ', none answered' if answering is None else ' that answered'
-        note = f'iscsi: portal {chosen} of {len(portals)} taken, {why}'
-        return next(path for path in paths if path.portal == chosen), [note]
 
 
 def _paths(info: ConnectionInfo) -> list[_Path]:

@@ -31,10 +31,11 @@ def choose(disk: Disk, timeout: Seconds, answering: Answering = first_answering)
     A disk with one portal, or of another kind, comes back as it is. When none answers the
     first of the list stays: the probe of the destination will say what is wrong with it.
 
-    :param timeout: seconds in all; every portal is tried with one TCP connection.
+    :param timeout: seconds in all; every portal is tried with one TCP connection. With 0
+        none is tried.
     """
     source = disk.source
-    if not isinstance(source, IscsiSource) or not source.alternates:
+    if not isinstance(source, IscsiSource) or not timeout:
         return disk
     paths = ((source.portal, source.target, source.lun), *source.alternates)
     portals = list(dict.fromkeys(portal for portal, _target, _lun in paths))
@@ -42,7 +43,7 @@ def choose(disk: Disk, timeout: Seconds, answering: Answering = first_answering)
         return disk
     answered = answering(portals, timeout)
     chosen = portals[0] if answered is None else answered
-    why = 'none answered' if answered is None else 'the first that answered'
+    why = 'none answered' if answered is None else 'the first of the list that answered'
     portal, target, lun = next(path for path in paths if path[0] == chosen)
     others = tuple(path for path in paths if path != (portal, target, lun))
     note = f'iscsi: portal {chosen} of {len(portals)} taken, {why}'

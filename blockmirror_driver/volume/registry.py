@@ -97,8 +97,8 @@ def disk_for(
     :raise UnsupportedVolume: it is understood, and such a volume is not moved.
     :raise SecretUnavailable: a secret is needed that is neither given nor configured.
 
-    The disk can be written as XML. Any thread may call. With several iscsi portals it
-    connects to them, see ``iscsi_portal_timeout``; else it reads local files at most.
+    The disk can be written as XML. Any thread may call. Local files are read at most, and
+    nothing is asked of the network: see :func:`blockmirror_driver.volume.portals.choose`.
     """
     if not isinstance(target_dev, str) or not _TARGET_DEV.fullmatch(target_dev):
         raise exception.UsageError(

@@ -21,6 +21,7 @@ from unittest import mock
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Auth, Host, IscsiSource, Seconds, SecretRef, SecretUsage
+from blockmirror_driver.volume import portals
 from blockmirror_driver.volume.connection_info import ConnectionInfo
 from blockmirror_driver.volume.iscsi import IscsiVolumeDriver
 from tests.unit.volume import cases
@@ -122,14 +123,14 @@ class TestPaths(IscsiTestCase):
         """Make the disk where only one portal answers."""
         asked: list[tuple[list[Host], float]] = []
 
-        def answering(portals: Sequence[Host], timeout: Seconds) -> Host | None:
-            asked.append((list(portals), timeout))
+        def answering(hosts: Sequence[Host], timeout: Seconds) -> Host | None:
+            asked.append((list(hosts), timeout))
             return answer
 
-        driver = IscsiVolumeDriver(answering)
+        driver = IscsiVolumeDriver()
         data = cases.changed(cases.ISCSI, {**self.LISTS, **changes})
         info = ConnectionInfo({'driver_volume_type': 'iscsi', 'data': data})
-        disk = driver.disk(info, 'vda', cases.options(iscsi_portal_timeout=2.0))
+        disk = portals.choose(driver.disk(info, 'vda', cases.options()), Seconds(2.0), answering)
         self.asked = asked
         assert isinstance(disk.source, IscsiSource)
         return disk.source, tuple(n for n in disk.notes if 'portal' in n)
@@ -161,8 +162,19 @@ class TestPaths(IscsiTestCase):
         self.assertEqual(((), []), (notes, self.asked))
 
     def test_nobody_is_asked_without_time(self) -> None:
+        def nobody(hosts: Sequence[Host], timeout: Seconds) -> Host | None:
+            raise AssertionError(f'{hosts} were asked within {timeout}')
+
         disk = self.disk(**self.LISTS)
-        self.assertIn('192.0.2.1:3260 of 3 taken, the first of the list', disk.notes[0])
+        self.assertEqual(disk, portals.choose(disk, Seconds(0.0), nobody))
+        self.assertEqual((), tuple(note for note in disk.notes if 'portal' in note))
+
+    def test_a_driver_opens_no_socket(self) -> None:
+        """What a disk says does not depend on where it is asked, nor on who listens there."""
+        with mock.patch('socket.socket.connect', side_effect=AssertionError('asked')):
+            source, _ = self.choose(None)
+            self.assertEqual(A, self.source(**self.LISTS).portal)
+        self.assertEqual(A, source.portal)
 
     def test_a_path_counts_once(self) -> None:
         source, _ = self.choose(
