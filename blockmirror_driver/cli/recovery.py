@@ -54,11 +54,20 @@ class Recover(TableCommand):
             nargs='?',
             help="the swap's id or a beginning of it; without it every swap without an owner",
         )
-        parser.add_argument(
-            '--cancel',
-            action='store_true',
-            help='end running copies and go back to the source; what has switched is finished',
-        )
+        action = parser.add_mutually_exclusive_group()
+        for name, text in (
+            ('cancel', 'end running copies and go back to the source'),
+            ('pivot', 'take running copies to a pivot, also those held or left running'),
+            ('finish', 'end running copies once they are consistent; the guest stays'),
+        ):
+            action.add_argument(
+                f'--{name}',
+                dest='action',
+                action='store_const',
+                const=name,
+                default='resume',
+                help=f'{text}; what has switched is completed all the same',
+            )
         arguments.add_events(parser)
         return parser
 
@@ -71,7 +80,7 @@ class Recover(TableCommand):
         with progress.opened(self.app, parsed_args) as sinks, Interrupts(service).installed():
             results = service.recover(
                 parsed_args.swap,
-                action='cancel' if parsed_args.cancel else 'resume',
+                action=parsed_args.action,
                 observer=sinks,
             )
         self.exit_code = worst(result.exit_code for result in results)

@@ -34,7 +34,7 @@ from blockmirror_driver.swap import rows
 from blockmirror_driver.swap.database import Database
 from blockmirror_driver.swap.owner import Owner
 from blockmirror_driver.swap.record import SwapRecord
-from blockmirror_driver.swap.request import RequestKind
+from blockmirror_driver.swap.request import Ending, RequestKind
 from blockmirror_driver.swap.states import SwapState, may_follow
 
 
@@ -176,6 +176,12 @@ class Journal:
     def set_hold(self, swap_id: str, hold: bool) -> None:
         """Record whether the swap waits in READY."""
         self._update(swap_id, 'hold', int(hold))
+
+    def set_ending(self, swap_id: str, ending: Ending) -> None:
+        """Record that the swap is to end otherwise, and without waiting in READY."""
+        with self._db.write():
+            self._update(swap_id, 'ending', ending.value)
+            self._update(swap_id, 'hold', 0)
 
     def release(self, swap_id: str) -> None:
         """Give up ownership: the job goes on and anybody may adopt the swap."""

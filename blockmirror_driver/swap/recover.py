@@ -31,7 +31,7 @@ from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Ledger, Observer, swap_of
 from blockmirror_driver.swap.reconcile import Decision, Evidence, Guest, Job, Side, decide
 from blockmirror_driver.swap.record import Outcome, RecoverResult, SwapRecord
-from blockmirror_driver.swap.request import Ending
+from blockmirror_driver.swap.request import ENDINGS, Ending, RecoverAction
 from blockmirror_driver.swap.runner import Runner
 from blockmirror_driver.swap.states import ENDED, SwapState
 from blockmirror_driver.virt.connection import Hypervisor
@@ -40,6 +40,8 @@ from blockmirror_driver.xml import disk as xml_disk
 LOG = logging.getLogger(__name__)
 
 _INTERRUPTED = 'the process that ran the swap is gone'
+#: States in which another end may still be asked for.
+_UNDECIDED = frozenset({SwapState.COPYING, SwapState.READY, SwapState.HELD})
 #: What a swap was cancelled for, by the exit code that the journal has kept.
 _CAUSES: dict[int, type[exception.BlockmirrorError]] = {
     family.exit_code: family
@@ -68,11 +70,12 @@ class Recovery:
         self._control = control
         self._observer = observer
 
-    def recover(self, record: SwapRecord, *, action: str = 'resume') -> RecoverResult:
+    def recover(
+        self, record: SwapRecord, *, action: RecoverAction = RecoverAction.RESUME
+    ) -> RecoverResult:
         """Take up one swap.
 
-        :param action: ``resume`` takes a running copy to the end that was asked for,
-            ``cancel`` ends it; what has switched is rolled forward either way.
+        :param action: for a copy that still runs; what has switched is rolled forward.
         :raise SwapNotOwned: when its owner lives.
         """
         with owner.claimed(record.id):
@@ -83,6 +86,9 @@ class Recovery:
                 # By another recovery, between the caller's look and ours.
                 text = record.detail or record.state.value
                 return RecoverResult(record.id, record.state, record.exit_code or 0, text)
+            if action in ENDINGS and record.state in _UNDECIDED:
+                self._journal.set_ending(record.id, ENDINGS[action])
+                record = self._journal.record(record.id)
             try:
                 outcome = self._run(record, action)
             except exception.BlockmirrorError as error:
@@ -98,7 +104,7 @@ class Recovery:
                 self._journal.release(record.id)
         return RecoverResult(record.id, state, error.exit_code, error.message)
 
-    def _run(self, record: SwapRecord, action: str) -> Outcome:
+    def _run(self, record: SwapRecord, action: RecoverAction) -> Outcome:
         swap = swap_of(
             record,
             xml_disk.parse(record.source_xml),
@@ -113,7 +119,7 @@ class Recovery:
             runner.close()
 
 
-def _decide(runner: Runner, record: SwapRecord, action: str) -> Outcome:
+def _decide(runner: Runner, record: SwapRecord, action: RecoverAction) -> Outcome:
     settlement = runner.settlement
     if record.state in (SwapState.PLANNED, SwapState.PREPARED):
         # The start of the copy is written before it is asked for: there is no job of ours.
@@ -130,9 +136,11 @@ def _decide(runner: Runner, record: SwapRecord, action: str) -> Outcome:
     if verdict.decision is Decision.UNKNOWN:
         settlement.unknown(verdict.reason)
     if verdict.decision in (Decision.RESUME, Decision.WAIT):
-        back = action == 'cancel' or record.state is SwapState.CANCELLING
+        back = action is RecoverAction.CANCEL or record.state is SwapState.CANCELLING
         if back or found.job is Job.ABORTING:
-            return runner.cancel(_cause(record, verdict.reason, asked=action == 'cancel'))
+            return runner.cancel(
+                _cause(record, verdict.reason, asked=action is RecoverAction.CANCEL)
+            )
         return runner.resume()
     kind = exception.GuestGone if found.guest is Guest.GONE else exception.CopyFailed
     return runner.settle(kind(f'{_INTERRUPTED}; {verdict.reason}'))

@@ -52,6 +52,26 @@ class SwapRequest:
     hold: bool = False
 
 
+class RecoverAction(enum.Enum):
+    """What recovery does with a copy that still runs; what has switched is never undone."""
+
+    RESUME = 'resume'
+    """Take it to the end that was asked for; one that was to be left running stays so."""
+
+    CANCEL = 'cancel'
+    """End it; the guest stays on the source."""
+
+    PIVOT = 'pivot'
+    """Take it to a pivot, held or left running though it may have been."""
+
+    FINISH = 'finish'
+    """Let go of the destination once it is a consistent copy."""
+
+
+#: The end that an action asks for instead of the one in the journal.
+ENDINGS = {RecoverAction.PIVOT: Ending.PIVOT, RecoverAction.FINISH: Ending.FINISH}
+
+
 class RequestKind(enum.Enum):
     """What one can ask of a swap that another process owns."""
 

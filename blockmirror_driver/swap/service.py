@@ -42,7 +42,7 @@ from blockmirror_driver.swap.rebuild import rebuild
 from blockmirror_driver.swap.reconcile import Side
 from blockmirror_driver.swap.record import Outcome, RecoverResult, SwapRecord
 from blockmirror_driver.swap.recover import Recovery
-from blockmirror_driver.swap.request import RequestKind, SwapRequest
+from blockmirror_driver.swap.request import RecoverAction, RequestKind, SwapRequest
 from blockmirror_driver.swap.runner import Runner
 from blockmirror_driver.swap.settlement import Settlement
 from blockmirror_driver.swap.states import ENDED, SwapState
@@ -295,8 +295,14 @@ class SwapService:
         Also rebuilds rows that the journal lost, sweeps secrets that nobody needs, and
         forgets what ended long ago.
 
+        :param action: a value of :class:`RecoverAction`, for copies that still run.
         :raise SwapNotFound: SwapNotOwned: only when one swap was named.
+        :raise UsageError: for another action.
         """
+        try:
+            wanted = RecoverAction(action)
+        except ValueError as error:
+            raise exception.UsageError(f'not an action: {action[:40]!r}') from error
         recovery = Recovery(self.hypervisor, self._journal, self._control, observer, self._clock)
         rebuild(self.hypervisor, self._journal)
         if swap_id is not None:
@@ -307,7 +313,7 @@ class SwapService:
         else:
             chosen = self._orphans()
         try:
-            results = tuple(self._recovered(recovery, chosen, action, named=swap_id is not None))
+            results = tuple(self._recovered(recovery, chosen, wanted, named=swap_id is not None))
         finally:
             self._control.reset()
         self._tidy()
@@ -320,7 +326,12 @@ class SwapService:
         return tuple(sorted(orphans, key=lambda record: record.hold))
 
     def _recovered(
-        self, recovery: Recovery, chosen: tuple[SwapRecord, ...], action: str, *, named: bool
+        self,
+        recovery: Recovery,
+        chosen: tuple[SwapRecord, ...],
+        action: RecoverAction,
+        *,
+        named: bool,
     ) -> Iterator[RecoverResult]:
         for record in chosen:
             if self._control.stop:

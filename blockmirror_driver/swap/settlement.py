@@ -107,7 +107,9 @@ class Settlement:
 
     def left(self, exit_code: int) -> Outcome:
         """Leave the job running; anybody may take the swap up."""
-        self._ledger.note('left running; blockmirror recover takes it up')
+        self._ledger.note(
+            'left running; blockmirror recover --pivot, --finish or --cancel ends it'
+        )
         self._ledger.release()
         return self._ledger.outcome(exit_code)
 

@@ -30,6 +30,8 @@ class TestRecover(fakes.CommandTestCase):
             ([], ('recover', None, 'resume')),
             (['3f2a'], ('recover', '3f2a', 'resume')),
             (['3f2a', '--cancel'], ('recover', '3f2a', 'cancel')),
+            (['3f2a', '--pivot'], ('recover', '3f2a', 'pivot')),
+            (['--finish'], ('recover', None, 'finish')),
         ):
             self.service.calls.clear()
             ran = self.run_command('recover', *argv)
