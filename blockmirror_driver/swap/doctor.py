@@ -20,12 +20,15 @@ from collections.abc import Callable
 from oslo_config import cfg
 
 from blockmirror_driver import exception
+from blockmirror_driver.model import Seconds
 from blockmirror_driver.swap import checks
 from blockmirror_driver.swap.checks import Check
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.virt.connection import Hypervisor
 
+#: Seconds within which a timer of 10 ms has to fire.
+_LOOP_DEADLINE = Seconds(5.0)
 _PROTOCOLS = ('rbd', 'iscsi', 'nfs')
 
 
@@ -39,10 +42,20 @@ def examine(
         found.append(checks.passed('libvirt', conf.blockmirror.connection_uri))
         found.append(checks.versions(hypervisor))
         found += [checks.block_module(hypervisor, protocol) for protocol in _PROTOCOLS]
-        found.append(_hanging(hypervisor))
+        found += [_events(hypervisor), _hanging(hypervisor)]
     except exception.BlockmirrorError as error:
         found = [checks.failed('libvirt', error)]
     return (*found, *_journal(journal))
+
+
+def _events(hypervisor: Hypervisor) -> Check:
+    if hypervisor.events_arrive(_LOOP_DEADLINE):
+        return checks.passed('event-loop', "libvirt's event loop runs")
+    return checks.failed(
+        'event-loop',
+        "libvirt's event loop does not run: only slow readings would tell of a job's end",
+        'look for a handler that hangs in this process',
+    )
 
 
 def _hanging(hypervisor: Hypervisor) -> Check:

@@ -347,6 +347,7 @@ class SwapService:
         """Sweep and prune; what fails is left to the next time."""
         try:
             cleanup.sweep(self.hypervisor, self._journal)
+            self.hypervisor.sweep_probes()
             days = self._conf.blockmirror.journal_retention_days
             if days:
                 self._journal.prune(time.time() - days * 86400)

@@ -261,6 +261,10 @@ class Hypervisor:
             writable=writable,
         )
 
+    def events_arrive(self, timeout: Seconds) -> bool:
+        """Tell whether the event loop runs; see :meth:`EventLoop.answers`."""
+        return self._loop.answers(timeout)
+
     def sweep_probes(self) -> tuple[str, ...]:
         """Destroy what a killed libvirtd left of old probes; return their names."""
         return self.run('destroy', probe.sweep)

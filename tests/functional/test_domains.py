@@ -105,6 +105,27 @@ class DomainsTest(LabTestCase):
         self.assert_survived(guest, destination)
 
 
+class PortalsTest(LabTestCase):
+    def test_the_first_portal_that_answers(self) -> None:
+        """Of several portals the first that answers is taken, and the plan says which."""
+        source, destination = self.volume('rbd', filled=True), self.volume('iscsi')
+        guest = self.writing_guest(source)
+        real = destination.connection_info()['data']
+        lists = {
+            'target_portals': ['127.0.0.1:9', real['target_portal']],
+            'target_iqns': [real['target_iqn']] * 2,
+            'target_luns': [real['target_lun']] * 2,
+        }
+        path = self.connection(destination, **lists)
+        planned = self.command.run('plan', guest.name, 'vda', path, '-f', 'json')
+        self.assert_ok(planned)
+        notes = [row['detail'] for row in planned.json if row['check'] == 'note']
+        self.assertIn(f'portal {real["target_portal"]} of 2 taken', ' '.join(notes))
+        self.assert_ok(self.swap(guest, destination, **lists))
+        self.assert_on(guest, destination)
+        self.assert_survived(guest, destination)
+
+
 class RebaseTest(LabTestCase):
     """virDomainBlockRebase with COPY, all that libvirt allows: local, transient."""
 

@@ -21,6 +21,7 @@ import libvirt
 
 from tests.functional.base import MIB, SLOW, LabTestCase
 from tests.functional.command import Result, Running
+from tests.lab import oracle
 from tests.lab.guest.guest import Guest
 from tests.lab.volumes import Volume
 
@@ -98,6 +99,29 @@ class CancelTest(FaultTestCase):
         self.assert_ok(self.command.run('speed', self.swap_id(), '0'))
         self.assert_ok(running.wait())
         self.assert_moved(guest, destination)
+
+    def test_a_copy_that_was_left_running_is_pivoted_later(self) -> None:
+        """``copy`` without --wait returns at once; recover takes the job where one wants it."""
+        source, destination = self.volume('iscsi', filled=True), self.volume('nfs')
+        guest = self.writing_guest(source)
+        path = self.connection(destination)
+        self.assert_ok(self.command.run('copy', guest.name, 'vda', path))
+        self.assert_ok(self.command.run('recover', self.swap_id(), '--pivot'))
+        self.assert_moved(guest, destination)
+
+    def test_a_copy_that_was_waited_for_is_finished_later(self) -> None:
+        """``copy --wait`` returns when both sides are the same and leaves the job."""
+        source, destination = self.volume('file', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        path = self.connection(destination)
+        self.assert_ok(self.command.run('copy', guest.name, 'vda', path, '--wait'))
+        self.assertTrue(guest.domain.blockJobInfo('vda', 0))
+        guest.stop_writers()
+        self.assert_ok(self.command.run('recover', self.swap_id(), '--finish'))
+        self.assert_on(guest, source)
+        self.assert_nothing_left(guest)
+        # Nobody wrote since, so that the copy is the same to the byte.
+        self.assertTrue(oracle.same(source.read_back(), destination.read_back()))
 
     def test_finish_leaves_a_consistent_copy(self) -> None:
         """Without a pivot: every write acknowledged before the end of the job is in the copy."""

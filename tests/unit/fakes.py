@@ -324,6 +324,7 @@ class FakeHypervisor(Scripted, Hypervisor):
         self.call_timeout = Seconds(1.0)
         self.fake_domains: dict[str, FakeDomain] = {}
         self.fake_secrets = FakeSecretStore()
+        self.fake_events_arrive = True
         self.fake_hanging: tuple[HangingCall, ...] = ()
         self.fake_versions = Versions(libvirt=9_000_000, qemu=7_002_000)
         self.block_drivers: dict[str, bool | None] = {}
@@ -418,6 +419,10 @@ class FakeHypervisor(Scripted, Hypervisor):
         self._called('probe', disk, like, timeout, writable)
         self._done('probe')
         return self.probe_result
+
+    def events_arrive(self, timeout: Seconds) -> bool:
+        self._called('events_arrive', timeout)
+        return self.fake_events_arrive
 
     def sweep_probes(self) -> tuple[str, ...]:
         self._called('sweep_probes')

@@ -279,7 +279,7 @@ class DoctorTest(RecoverTestCase):
 
     def test_all_well(self) -> None:
         self.assertEqual(
-            {'libvirt', 'versions', 'block-module', 'hanging-calls', 'journal'},
+            {'libvirt', 'versions', 'block-module', 'event-loop', 'hanging-calls', 'journal'},
             set(self._found()),
         )
         self.assertEqual({True}, set(self._found().values()))
@@ -293,6 +293,10 @@ class DoctorTest(RecoverTestCase):
     def test_calls_that_hang(self) -> None:
         self.hypervisor.fake_hanging = (HangingCall('blockCopy', Seconds(0.0)),)
         self.assertFalse(self._found()['hanging-calls'])
+
+    def test_an_event_loop_that_stands_still(self) -> None:
+        self.hypervisor.fake_events_arrive = False
+        self.assertFalse(self._found()['event-loop'])
 
     def test_a_journal_that_is_full(self) -> None:
         self.journal.db.full = True
