@@ -24,9 +24,11 @@ from dataclasses import dataclass, field
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import BlockSource, Bytes, Disk, FileSource, NetworkSource
+from blockmirror_driver.swap import evidence
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
+from blockmirror_driver.volume import header
 from blockmirror_driver.xml import domain as xml_domain
 from blockmirror_driver.xml.disk import same_volume
 from blockmirror_driver.xml.domain import DomainDisk
@@ -60,6 +62,7 @@ class Subject:
     persistent: bool = False
     size: Bytes = Bytes(0)
     source_xml: str = ''
+    guest_run: str = ''
 
     @property
     def name(self) -> str:
@@ -115,6 +118,7 @@ def of_guest(subject: Subject) -> list[Check]:
         live_xml = domain.xml()
         subject.live = xml_domain.find(live_xml, request.dev)
         subject.source_xml = xml_domain.disk_xml(live_xml, request.dev)
+        subject.guest_run = evidence.run_of(live_xml)
         subject.persistent = domain.is_persistent()
         subject.stored = _stored(subject, domain)
         subject.size = domain.capacity(request.dev)
@@ -331,10 +335,14 @@ def created_by_libvirt() -> Check:
 
 
 def of_destination(subject: Subject, disk: Disk) -> list[Check]:
-    """Open the destination in a throwaway domain and compare sizes.
+    """Look into the destination, open it in a throwaway domain, and compare sizes.
 
     :param disk: the destination, citing secrets that exist.
     """
+    try:
+        header.check(disk, subject.request.options.probe_timeout)
+    except exception.Refused as error:
+        return [failed('image', error)]
     try:
         probe = subject.hypervisor.probe(
             disk,
@@ -344,8 +352,9 @@ def of_destination(subject: Subject, disk: Disk) -> list[Check]:
         )
     except exception.DestinationUnusable as error:
         return [failed('destination-opens', error)]
+    looked = passed('image', f'{disk.driver.format}, and refers to no other file')
     opened = passed('destination-opens', f'opened in {probe.elapsed:.1f} s')
-    return [opened, _size(subject.size, probe.capacity)]
+    return [looked, opened, _size(subject.size, probe.capacity)]
 
 
 def _size(source: Bytes, destination: Bytes) -> Check:

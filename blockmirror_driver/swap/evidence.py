@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Disk, Source
+from blockmirror_driver.swap.owner import boot_id
 from blockmirror_driver.swap.reconcile import Evidence, Guest, Job, Side
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
+from blockmirror_driver.xml import domain as xml_domain
 from blockmirror_driver.xml.disk import same_volume
 from blockmirror_driver.xml.domain import DomainDisk
 
@@ -39,8 +41,13 @@ def read(
     destination: Disk,
     *,
     pivot_requested: bool,
+    guest_run: str = '',
 ) -> Evidence:
     """Read the evidence of one swap. Changes nothing.
+
+    :param guest_run: the run of the guest that the swap began in. A guest that was started
+        since then counts as gone, and what it runs on as what its stored XML named: it says
+        nothing of the disk before. Empty: not known, and nothing is concluded.
 
     :raise HypervisorUnavailable: when libvirt does not answer; nothing can be decided then.
     """
@@ -51,6 +58,7 @@ def read(
     stored = _stored_side(domain, dev, source, destination)
     try:
         live, job = _live(domain, dev, destination)
+        restarted = bool(guest_run) and run_of(domain.xml()) != guest_run
     except exception.DiskNotFound:
         return Evidence(Guest.RUNNING, Job.NONE, Side.ABSENT, stored, pivot_requested)
     except exception.DomainNotFound:
@@ -58,7 +66,15 @@ def read(
         stored = _stored_side(domain, dev, source, destination)
         return Evidence(Guest.GONE, Job.NONE, Side.ABSENT, stored, pivot_requested)
     side = side_of(live.disk.source, source, destination)
+    if restarted:
+        return Evidence(Guest.GONE, Job.NONE, Side.ABSENT, side, pivot_requested)
     return Evidence(Guest.RUNNING, job, side, stored, pivot_requested)
+
+
+def run_of(live_xml: str) -> str:
+    """Name the run of a guest: no other start of it, on any boot, has the same name."""
+    number = xml_domain.run_id(live_xml)
+    return f'{boot_id()}/{number}' if number is not None else ''
 
 
 def _live(domain: Domain, dev: str, destination: Disk) -> tuple[DomainDisk, Job]:

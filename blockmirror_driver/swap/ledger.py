@@ -59,6 +59,7 @@ class Swap:
     ending: Ending
     serial: str | None
     hold: bool = False
+    guest_run: str = ''
 
 
 def swap_of(record: SwapRecord, source: Disk, destination: Disk, options: CopyOptions) -> Swap:
@@ -75,6 +76,7 @@ def swap_of(record: SwapRecord, source: Disk, destination: Disk, options: CopyOp
         ending=record.ending,
         serial=record.serial,
         hold=record.hold,
+        guest_run=record.guest_run,
     )
 
 

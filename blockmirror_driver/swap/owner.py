@@ -45,15 +45,16 @@ class Owner:
     def current(cls) -> Owner:
         """Return the calling process."""
         pid = os.getpid()
-        return cls(_boot_id(), pid, _start_time(pid) or 0)
+        return cls(boot_id(), pid, _start_time(pid) or 0)
 
     @property
     def is_alive(self) -> bool:
         """Tell whether that very process still runs; a zombie does not."""
-        return self.boot_id == _boot_id() and _start_time(self.pid) == self.start_time
+        return self.boot_id == boot_id() and _start_time(self.pid) == self.start_time
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Return the id of this boot of the host."""
     return (_PROC / 'sys/kernel/random/boot_id').read_text().strip()
 
 

@@ -48,6 +48,7 @@ class Plan:
     persistent: bool = False
     source: Disk | None = None
     source_xml: str = field(default='', repr=False)
+    guest_run: str = ''
     size: Bytes = Bytes(0)
     stored_is_stale: bool = False
     probed_at: Seconds | None = None
@@ -105,6 +106,7 @@ class Planner:
             persistent=subject.persistent,
             source=subject.live.disk if subject.live else None,
             source_xml=subject.source_xml,
+            guest_run=subject.guest_run,
             size=subject.size,
             stored_is_stale=subject.stored_is_stale,
             probed_at=probed_at,

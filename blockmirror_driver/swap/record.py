@@ -29,7 +29,9 @@ class SwapRecord:
 
     ``source_xml`` and ``destination_xml`` are ``<disk>`` elements in which secrets are
     references only; the ``*_desc`` name the volumes without addresses. Times are seconds
-    since the epoch, sizes are bytes, rates are bytes/s.
+    since the epoch, sizes are bytes, rates are bytes/s. ``guest_run`` names the run of the
+    guest that the swap began in (see :func:`~blockmirror_driver.swap.evidence.run_of`), empty
+    when it is not known.
     """
 
     id: str
@@ -58,6 +60,7 @@ class SwapRecord:
     detail: str = ''
     exit_code: int | None = None
     options: str = field(default='{}', repr=False)
+    guest_run: str = ''
 
     @property
     def owner_alive(self) -> bool:

@@ -51,7 +51,8 @@ CREATE TABLE swap (
     eta REAL,
     detail TEXT NOT NULL DEFAULT '',
     exit_code INTEGER,
-    options TEXT NOT NULL DEFAULT '{}'
+    options TEXT NOT NULL DEFAULT '{}',
+    guest_run TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE UNIQUE INDEX swap_one_per_disk ON swap (domain_uuid, dev)
     WHERE state NOT IN ('cleaned', 'reverted', 'finished');

@@ -188,6 +188,7 @@ class SwapService:
             created_at=now,
             updated_at=now,
             options=json.dumps(asdict(request.options)),
+            guest_run=plan.guest_run,
         )
 
     def _budget(self) -> Budget:

@@ -65,6 +65,7 @@ class Settlement:
             self._swap.source,
             self._swap.destination,
             pivot_requested=self._ledger.pivot_requested or may_have_switched,
+            guest_run=self._swap.guest_run,
         )
         LOG.info('Swap %s: evidence %s', self._swap.id, found)
         if guest_was_gone and found.guest is Guest.RUNNING:

@@ -70,6 +70,17 @@ def identity(domain_xml: str) -> tuple[str, str]:
     return root.findtext('name', ''), root.findtext('uuid', '')
 
 
+def run_id(domain_xml: str) -> str | None:
+    """Return libvirt's number of this run of the guest, ``None`` of one that is off.
+
+    Another start of the guest has another number; a restart of libvirtd keeps it, a reboot
+    of the host begins to count anew.
+
+    :raise InvalidDisk: when it is not a domain's XML.
+    """
+    return document.parse(domain_xml, 'domain').get('id')
+
+
 def disks(domain_xml: str) -> tuple[DomainDisk, ...]:
     """Return the domain's disks in the order of the XML, CD drives included.
 

@@ -133,6 +133,7 @@ class Guest(FakeDomain):
         self.ready_after: float | None = 2.0
         self.pivots: list[Fate] = []
         self.abort_hangs = False
+        self.run = 7
         self.events = True
         self.on('block_copy', self._began)
         self.on('pivot', self._pivot_asked)
@@ -143,7 +144,7 @@ class Guest(FakeDomain):
     def text(self, source: Source | None, *, live: bool) -> str:
         mirror = self.mirrored if live else None
         disk = '' if source is None else disk_element(source, DEV, mirror)
-        number = " id='7'" if live else ''
+        number = f" id='{self.run}'" if live else ''
         return (
             f"<domain type='qemu'{number}><name>{self.name}</name><uuid>{self.uuid}</uuid>"
             f'<devices>{disk}</devices></domain>'
@@ -228,6 +229,7 @@ class Guest(FakeDomain):
     def start_again(self) -> None:
         """Somebody starts the guest: from its stored XML."""
         self.active = True
+        self.run += 1
         self.live_source = self.stored_source
 
     # What libvirt does when it is asked

@@ -267,6 +267,15 @@ class DestinationChecksTest(PlanTestCase):
         self.secrets.fail('prepare', exception.SecretUnavailable('taken'))
         self.assertFalse(self.check_of('destination-opens').passed)
 
+    def test_it_is_opened_for_writing(self) -> None:
+        self.plan()
+        (call,) = [args for name, args in self.hypervisor.calls if name == 'probe']
+        self.assertTrue(call[-1])
+
+    def test_remarks_of_the_volume_driver_are_shown(self) -> None:
+        noted = replace(DESTINATION, notes=('the second portal was taken',))
+        self.assert_passes('note', 'second portal', destination=noted)
+
     def test_sizes_to_the_byte(self) -> None:
         for capacity, words in ((SIZE - 1, '1 bytes too small'), (SIZE + 7, '7 bytes too large')):
             self.hypervisor.probe_result = ProbeResult(

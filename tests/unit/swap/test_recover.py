@@ -20,12 +20,13 @@ import threading
 from dataclasses import replace
 
 from blockmirror_driver import exception
-from blockmirror_driver.swap import owner
+from blockmirror_driver.model import Source
+from blockmirror_driver.swap import evidence, owner
 from blockmirror_driver.swap.reconcile import Job, Side
 from blockmirror_driver.swap.record import RecoverResult
 from blockmirror_driver.swap.request import Ending
 from blockmirror_driver.swap.states import SwapState
-from tests.unit.swap.guest import DEV, OTHER
+from tests.unit.swap.guest import DESTINATION, DEV, OTHER, SOURCE
 from tests.unit.swap.orphans import RecoverTestCase
 
 
@@ -148,6 +149,32 @@ class RecoverTest(RecoverTestCase):
         self.shows(Job.NONE, Side.ABSENT, Side.ABSENT)
         self.assertEqual((SwapState.UNKNOWN, 7), self._state_and_code())
         self.assertEqual(SwapState.REVERTED, self.world.service.resolve(row.id, 'source').state)
+
+    def _restarted(self, state: SwapState, on: Source) -> tuple[SwapState, int]:
+        run = evidence.run_of(self.guest.text(SOURCE, live=True))
+        self.orphan(state, guest_run=run)
+        self.guest.stored_source = on
+        self.guest.die()
+        self.guest.start_again()
+        return self._state_and_code()
+
+    def test_a_guest_that_was_started_again_after_a_requested_pivot_decides_nothing(self) -> None:
+        """As after a reboot of the host with autostart: its last writes may be elsewhere."""
+        self.assertEqual((SwapState.UNKNOWN, 7), self._restarted(SwapState.PIVOTING, SOURCE))
+        self.assertEqual((SwapState.UNKNOWN, 7), self._state_and_code())
+        settled = self.world.service.resolve(self.world.id, 'source')
+        self.assertEqual(SwapState.REVERTED, settled.state)
+
+    def test_a_guest_that_was_started_again_before_any_pivot_lost_nothing(self) -> None:
+        self.assertEqual((SwapState.REVERTED, 6), self._restarted(SwapState.COPYING, SOURCE))
+
+    def test_a_guest_that_was_started_again_on_the_destination(self) -> None:
+        for state in (SwapState.PIVOTING, SwapState.PIVOTED):
+            with self.subTest(state):
+                self.guest.live_source = SOURCE
+                self.assertEqual(
+                    (SwapState.CLEANED, 0), self._restarted(state, DESTINATION.source)
+                )
 
     def test_options_of_another_release_are_no_obstacle(self) -> None:
         for text in (json.dumps({'copy_timeout': 5.0, 'new': 1}), '{"method": "magic"}'):

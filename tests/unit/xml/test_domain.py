@@ -209,3 +209,10 @@ class TestWithDiskSource(SchemaTestCase):
             document.to_text(stored), 'vda', self.live, live_xml=LIVE
         )
         self.assertEqual('raw', xml_domain.find(text, 'vda').format)
+
+
+class RunIdTest(unittest.TestCase):
+    def test_only_a_running_guest_has_one(self) -> None:
+        self.assertEqual('7', xml_domain.run_id("<domain id='7'><name>a</name></domain>"))
+        self.assertIsNone(xml_domain.run_id('<domain><name>a</name></domain>'))
+        self.assertRaises(exception.InvalidDisk, xml_domain.run_id, '<disk/>')
