@@ -51,6 +51,7 @@ IDS = [
     'journal',
     'budget',
     'no-open-swap',
+    'image',
     'destination-opens',
     'size',
 ]
