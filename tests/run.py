@@ -13,10 +13,11 @@
 # under the License.
 """Run the tests and count them: ``python -m tests.run [unit] [functional]``.
 
-Each suite is a pytest of its own that writes ``build/junit/SUITE.xml``; the functional one
-runs inside a lab that is brought up for it and taken down afterwards. The last line printed
-is ``N passed, N failed``. An error counts as failed, and so does a skipped test, since what
-did not run proves nothing. A suite that leaves no report, or that ran no test, or whose
+Each suite is a pytest of its own that writes ``build/junit/SUITE.xml``. The functional one
+is two, side by side, each with half of the tests inside a lab of its own that is brought up
+for it and taken down afterwards; what the second prints is shown when it is over. The last
+line printed is ``N passed, N failed``. An error counts as failed, and so does a skipped test,
+since what did not run proves nothing. A suite that leaves no report, or that ran no test, or whose
 pytest ended in any other way than by passing or failing tests, counts as one failure more.
 
 Exit status: 0 when at least one test ran and all passed, else 1.
@@ -32,7 +33,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +43,8 @@ from tests.lab.layout import Layout
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / 'build' / 'junit'
-LAB_NAME = 'test'
-LAB = (sys.executable, '-m', 'tests.lab', '--name', LAB_NAME)
-#: What a failed run leaves of its lab: the daemons' logs and the tests' artefacts.
-REMAINS = ROOT / 'build' / 'lab'
+#: Halves of the functional tests: most of their time is spent waiting for one guest.
+SHARDS = 2
 #: Seconds that a suite may take; a hanging one must still end in a count.
 DEADLINES = {'unit': 900.0, 'functional': 2100.0}
 
@@ -102,44 +101,134 @@ def call(argv: Sequence[str], *, timeout: float) -> int:
             return -signal.SIGKILL
 
 
-def pytest_argv(suite: str, extra: Sequence[str]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of several parts of the functional tests, and the lab that it runs in."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read ``1/2``."""
+        number, of = map(int, text.split('/'))
+        return cls(number, of)
+
+    def __str__(self) -> str:
+        return f'{self.number}/{self.of}'
+
+    @property
+    def name(self) -> str:
+        """Name of its report, and of what it leaves."""
+        return f'functional-{self.number}'
+
+    @property
+    def report(self) -> Path:
+        """Where its pytest reports to."""
+        return REPORTS / f'{self.name}.xml'
+
+    @property
+    def remains(self) -> Path:
+        """What a failed run leaves of its lab: the daemons' logs and the tests' artefacts."""
+        return ROOT / 'build' / 'lab' / self.name
+
+    @property
+    def lab_name(self) -> str:
+        """The name of its lab."""
+        return f'test-{self.number}'
+
+    def lab(self, *words: str) -> list[str]:
+        """A command line of its lab."""
+        return [sys.executable, '-m', 'tests.lab', '--name', self.lab_name, *words]
+
+
+def pytest_argv(suite: str, report: Path, extra: Sequence[str]) -> list[str]:
     """Return the command that runs one suite."""
     argv = [sys.executable, '-m', 'pytest', f'tests/{suite}', '-q', '--durations=10']
-    argv += ['-o', 'faulthandler_timeout=600', f'--junitxml={REPORTS / suite}.xml']
+    argv += ['-o', 'faulthandler_timeout=600', f'--junitxml={report}']
     return argv + list(extra)
 
 
-def keep_remains() -> None:
+def keep_remains(shard: Shard) -> None:
     """Copy the lab's logs and artefacts to where they outlive the lab."""
-    layout = Layout.of(LAB_NAME)
-    shutil.rmtree(REMAINS, ignore_errors=True)
+    layout = Layout.of(shard.lab_name)
+    shutil.rmtree(shard.remains, ignore_errors=True)
     for folder in (layout.logs, layout.artefacts):
         with contextlib.suppress(OSError, shutil.Error):
-            shutil.copytree(folder, REMAINS / folder.name, ignore_dangling_symlinks=True)
-    print(f'tests.run: logs and artefacts are in {REMAINS.relative_to(ROOT)}', flush=True)
+            shutil.copytree(folder, shard.remains / folder.name, ignore_dangling_symlinks=True)
+    print(f'tests.run: logs and artefacts are in {shard.remains.relative_to(ROOT)}', flush=True)
 
 
-def run_suite(suite: str, extra: Sequence[str]) -> Count:
-    """Run one suite, in the lab if it needs one, and count it."""
-    report = REPORTS / f'{suite}.xml'
+def run_unit(extra: Sequence[str]) -> Count:
+    """Run the unit tests and count them."""
+    report = REPORTS / 'unit.xml'
     report.unlink(missing_ok=True)
-    argv = pytest_argv(suite, extra)
-    if suite == 'unit':
-        return verdict(call(argv, timeout=DEADLINES[suite]), count(report))
+    status = call(pytest_argv('unit', report, extra), timeout=DEADLINES['unit'])
+    return verdict(status, count(report))
+
+
+def run_shard(shard: Shard, extra: Sequence[str]) -> Count:
+    """Run one part of the functional tests in its lab, and count it."""
+    shard.report.unlink(missing_ok=True)
+    argv = pytest_argv('functional', shard.report, [*extra, f'--shard={shard}'])
     # What an interrupted run left is taken down first, so that each run starts alike.
-    call([*LAB, 'down'], timeout=120)
+    call(shard.lab('down'), timeout=120)
     try:
         counted = Count(failed=1)
-        if call([*LAB, 'up'], timeout=300) == 0:
-            status = call([*LAB, 'run', '--', *argv], timeout=DEADLINES[suite])
-            counted = verdict(status, count(report))
+        if call(shard.lab('up'), timeout=300) == 0:
+            status = call(shard.lab('run', '--', *argv), timeout=DEADLINES['functional'])
+            counted = verdict(status, count(shard.report))
         else:
             print('tests.run: the lab did not come up', flush=True)
         if counted.failed:
-            keep_remains()
+            keep_remains(shard)
         return counted
     finally:
-        call([*LAB, 'down'], timeout=120)
+        call(shard.lab('down'), timeout=120)
+
+
+def run_functional(extra: Sequence[str]) -> Count:
+    """Run all functional tests: the first shard here, the others in processes beside it."""
+    if extra:
+        return run_shard(Shard(1, 1), extra)
+    first, *others = [Shard(number, SHARDS) for number in range(1, SHARDS + 1)]
+    with contextlib.ExitStack() as beside:
+        running = [(shard, beside.enter_context(_beside(shard))) for shard in others]
+        total = run_shard(first, extra)
+        for shard, process in running:
+            try:
+                status = process.wait(DEADLINES['functional'])
+            except subprocess.TimeoutExpired:
+                status = -signal.SIGKILL
+            print(_log(shard).read_text(errors='replace'), flush=True)
+            total += verdict(status, count(shard.report))
+    return total
+
+
+def _log(shard: Shard) -> Path:
+    return REPORTS / f'{shard.name}.log'
+
+
+@contextlib.contextmanager
+def _beside(shard: Shard) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a shard in a process that takes its lab down, however this one ends."""
+    argv = [sys.executable, '-m', 'tests.run', 'functional', f'--shard={shard}']
+    shard.report.unlink(missing_ok=True)
+    with (
+        _log(shard).open('wb') as log,
+        subprocess.Popen(
+            argv,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -147,11 +236,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m tests.run', description=__doc__)
     parser.add_argument('suites', nargs='*', choices=[*DEADLINES, []], help='all by default')
     parser.add_argument('-k', metavar='EXPRESSION', help="pytest's: only these tests")
+    parser.add_argument('--shard', type=Shard.parse, help='only this part, for example 1/2')
     options = parser.parse_args(argv)
     # Being terminated takes the lab down as an interrupt does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     suites = options.suites or list(DEADLINES)
-    if options.suites == list(DEADLINES) or not options.suites:
+    if options.shard is None and set(suites) == set(DEADLINES):
         shutil.rmtree(REPORTS, ignore_errors=True)
     REPORTS.mkdir(parents=True, exist_ok=True)
     extra = ['-k', options.k] if options.k else []
@@ -159,7 +249,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     total = Count()
     for suite in suites:
         started = time.monotonic()
-        counted = run_suite(suite, extra)
+        if suite == 'unit':
+            counted = run_unit(extra)
+        elif options.shard is not None:
+            counted = run_shard(options.shard, extra)
+        else:
+            counted = run_functional(extra)
         print(f'{suite}: {counted}, {time.monotonic() - started:.0f} s', flush=True)
         total += counted
     print(total, flush=True)

@@ -20,7 +20,10 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
 from tests import run
+from tests.functional import conftest
 
 REPORT = """<?xml version="1.0"?>
 <testsuites><testsuite>
@@ -82,15 +85,33 @@ class TestSuites(unittest.TestCase):
             mock.patch.object(run, 'call', side_effect=[0, 1, 0]) as call,
             mock.patch.object(run, 'keep_remains') as keep,
         ):
-            self.assertEqual(run.Count(0, 1), run.run_suite('functional', []))
-        keep.assert_called_once_with()
+            self.assertEqual(run.Count(0, 1), run.run_shard(run.Shard(1, 2), []))
+        keep.assert_called_once_with(run.Shard(1, 2))
         self.assertEqual(['down', 'up', 'down'], [c.args[0][-1] for c in call.call_args_list])
+
+    def test_shards_have_labs_and_reports_of_their_own(self) -> None:
+        one, two = run.Shard.parse('1/2'), run.Shard.parse('2/2')
+        self.assertEqual('2/2', str(two))
+        self.assertNotEqual(one.lab('up'), two.lab('up'))
+        self.assertNotEqual(one.report, two.report)
+
+    def test_every_test_is_in_one_shard_and_the_search_in_all(self) -> None:
+        names = ['a.py', 'b.py', 'c.py', 'test_zz_secrets.py']
+        parts = []
+        for shard in ('1/2', '2/2'):
+            items: list[pytest.Item] = [mock.Mock(path=Path(name)) for name in names]
+            config = mock.Mock(getoption=mock.Mock(return_value=shard))
+            conftest.pytest_collection_modifyitems(config, items)
+            parts.append([item.path.name for item in items])
+        self.assertEqual(
+            [['a.py', 'c.py', 'test_zz_secrets.py'], ['b.py', 'test_zz_secrets.py']], parts
+        )
 
     def test_nothing_that_ran_is_not_green(self) -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
             mock.patch.object(run, 'REPORTS', Path(folder) / 'junit'),
-            mock.patch.object(run, 'run_suite', return_value=run.Count()),
+            mock.patch.object(run, 'run_unit', return_value=run.Count()),
             mock.patch('signal.signal'),
         ):
             self.assertEqual(1, run.main(['unit']))
