@@ -125,10 +125,12 @@ class Lines:
 
     def __call__(self, event: SwapEvent) -> None:
         """Write one line, if it is time for one."""
-        if event.event in _LAST:
+        # READY has been told as a state already.
+        if event.event in (*_LAST, 'ready'):
             return
         if event.progress is not None and event.event == 'progress':
-            if event.time - self._last < EVERY:
+            # Before the first reading there is nothing to tell.
+            if not event.progress.end or event.time - self._last < EVERY:
                 return
             self._last = event.time
             text = f'{amounts(event.progress)} ({event.progress.fraction:.0%}), '

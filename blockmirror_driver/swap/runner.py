@@ -84,7 +84,8 @@ class Runner:
             self._ledger.advance(SwapState.COPYING, 'starting the block job')
         except exception.BlockmirrorError as error:
             self.settlement.revert(error)
-        self._ledger.emit('start', self._swap.source.source.describe())
+        route = (self._swap.source.source, self._swap.destination.source)
+        self._ledger.emit('start', ' to '.join(end.describe() for end in route))
         try:
             mirror.start()
         except exception.BlockmirrorError as error:
