@@ -31,6 +31,10 @@ _FALSE = frozenset({'0', 'f', 'false', 'off', 'n', 'no', ''})
 _DECIMAL = re.compile(r'\s*[0-9]{1,20}\s*', re.ASCII)
 
 
+#: No name, path, host or option is longer: PATH_MAX of linux/limits.h.
+_LONGEST = 4096
+
+
 class ConnectionInfo:
     """Reads both shapes: flat, and nested as ``{'driver_volume_type': …, 'data': …}``.
 
@@ -88,6 +92,8 @@ class ConnectionInfo:
             raise self.error(key, f'is of type {type(value).__name__}, not a string')
         if not value.isprintable():
             raise self.error(key, 'holds control characters or is not text')
+        if len(value) > _LONGEST:
+            raise self.error(key, f'is longer than {_LONGEST} characters')
         return value
 
     def secret(self, key: str) -> str | None:

@@ -46,6 +46,9 @@ class TestNames(RbdTestCase):
                 source = self.source(name=f'{pool}/{image}')
                 self.assertEqual((pool, image), (source.pool, source.image))
 
+    def test_a_name_longer_than_any_path(self) -> None:
+        self.assertIn('longer than 4096', str(self.refused(name='volumes/' + 'a' * 1_000_000)))
+
     def test_a_namespace(self) -> None:
         disk = self.disk(name='volumes/tenant/volume-1')
         assert isinstance(disk.source, RbdSource)
