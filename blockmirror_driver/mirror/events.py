@@ -97,6 +97,8 @@ class Reading:
         """Reduce the reading to one word."""
         if self.guest == 'gone':
             return Evidence.GUEST_GONE
+        if self.mirror is not None and self.mirror.is_over:
+            return Evidence.TORN
         if self.foreign:
             return Evidence.FOREIGN
         if self.mirror is not None:

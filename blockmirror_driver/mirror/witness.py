@@ -103,6 +103,8 @@ class Witness:
         if mirror is None:
             # Pull, commit and backup leave no <mirror>, and are none of ours.
             return job is not None and job.type != JOB_TYPE_COPY
+        if mirror.is_over:
+            return False  # it says nothing any more
         if mirror.job != 'copy' or mirror.source is None:
             return True
         return not same_volume(mirror.source, self._destination)

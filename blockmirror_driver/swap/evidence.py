@@ -108,4 +108,5 @@ def _job(domain: Domain, dev: str, live: DomainDisk, destination: Disk) -> Job:
         return Job.NONE if domain.job(dev) is None else Job.FOREIGN
     if mirror.source is None or not same_volume(mirror.source, destination.source):
         return Job.FOREIGN
-    return _JOBS[mirror.ready]
+    # One that is over may have pivoted: as long as the XML does not say, it may still do.
+    return Job.PIVOTING if mirror.is_over else _JOBS[mirror.ready]

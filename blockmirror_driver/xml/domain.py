@@ -38,12 +38,20 @@ class MirrorState:
     ``ready`` is ``no`` while it copies; ``pivot`` and ``abort`` say that libvirt was told
     to end it so and has not yet. ``source`` is where it copies to, ``job`` what it is
     (``copy`` or ``active-commit``), ``format`` empty where libvirt does not say.
+
+    ``job`` is empty while libvirt clears up after the end of the job, whichever end that
+    was: it forgets the job first, and takes ``<mirror>`` away some milliseconds later.
     """
 
     source: model.Source | None
     job: str
     ready: Readiness
     format: str = ''
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job has ended, and the XML is about to say how."""
+        return not self.job
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,13 @@ class Looking(unittest.TestCase):
         self.domain.live['vda'] = live(DESTINATION)
         self.assertIs(self.see(), Evidence.SWITCHED)
 
+    def test_the_job_is_over_and_libvirt_clears_up(self) -> None:
+        """Seen on libvirt 9.0 for milliseconds around a pivot: ``<mirror job=''>``."""
+        self.domain.moves(100)
+        for source in (SOURCE, DESTINATION):
+            self.domain.live['vda'] = live(source, mirror('no', kind=''))
+            self.assertIs(self.see(), Evidence.TORN)
+
     def test_the_guest_is_gone(self) -> None:
         """Whichever call finds out."""
         self.domain.die(emit=False)

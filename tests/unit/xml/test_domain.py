@@ -121,6 +121,19 @@ class TestRead(unittest.TestCase):
             assert mirror is not None
             self.assertEqual(ready, mirror.ready)
 
+    def test_a_mirror_whose_job_is_over(self) -> None:
+        text = (
+            "<domain><devices><disk><source file='/a'/><mirror type='file' job=''>"
+            "<format type='raw'/><source file='/b'/></mirror><target dev='vda'/></disk>"
+            '</devices></domain>'
+        )
+        found = xml_domain.find(text, 'vda').mirror
+        assert found is not None
+        self.assertTrue(found.is_over)
+        running = xml_domain.find(text.replace("job=''", "job='copy'"), 'vda').mirror
+        assert running is not None
+        self.assertFalse(running.is_over)
+
     def test_an_old_mirror(self) -> None:
         text = (
             "<domain><devices><disk><source file='/a'/><mirror file='/b' format='qcow2'/>"
