@@ -101,8 +101,10 @@ class Reading:
             return Evidence.TORN
         if self.foreign:
             return Evidence.FOREIGN
-        if self.mirror is not None:
-            return _READY[self.mirror.ready]
+        return self._of_copy() if self.mirror is None else _READY[self.mirror.ready]
+
+    def _of_copy(self) -> Evidence:
+        """Tell what became of our job where there is no ``<mirror>``."""
         if self.live_source == 'destination':
             return Evidence.SWITCHED
         if self.job is not None:
