@@ -23,11 +23,12 @@ from blockmirror_driver import exception
 from blockmirror_driver.mirror.engine import Mirror
 from blockmirror_driver.mirror.states import TERMINAL, Cause, JobState
 from blockmirror_driver.model import BytesPerSecond, Seconds
-from blockmirror_driver.swap import cleanup, verify
+from blockmirror_driver.swap import cleanup
 from blockmirror_driver.swap.control import Control, Inbox
+from blockmirror_driver.swap.gate import Gate
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Ledger, Swap
-from blockmirror_driver.swap.reconcile import Decision, Evidence, Guest, Job, Side, decide
+from blockmirror_driver.swap.reconcile import Decision, Evidence, Job, Side, decide
 from blockmirror_driver.swap.record import Outcome
 from blockmirror_driver.swap.request import Ending, RequestKind
 from blockmirror_driver.swap.settlement import Settlement, as_failure
@@ -68,6 +69,7 @@ class Runner:
         self._inbox = Inbox(journal, swap.id, control)
         self._hold = swap.hold
         self._mirror: Mirror | None = None
+        self._gate = Gate(hypervisor, swap, ledger.clock)
         self.settlement = Settlement(hypervisor, journal, swap, ledger)
 
     def copy(self) -> Outcome:
@@ -251,7 +253,8 @@ class Runner:
         self._ledger.count(mirror.snapshot().progress, job)
 
     def _pivot(self, mirror: Mirror) -> JobState:
-        self._agree()
+        self._wait_for_destination(mirror)
+        self.settlement.agree()
         self._count(mirror)
         self._ledger.advance(SwapState.PIVOTING, 'asking for the pivot', pivot_requested=True)
         cleanup.mark(self._hypervisor, self._swap, 'pivoting')
@@ -261,18 +264,15 @@ class Runner:
         finally:
             self._ledger.pivot_seconds = self._ledger.clock() - began
 
-    def _agree(self) -> None:
-        """Make live and stored source agree, so that a guest that dies now leaves an answer."""
-        found = self.settlement.read()
-        if found.guest is Guest.GONE:
-            raise exception.GuestGone('the guest stopped')
-        if found.live is not Side.SOURCE or found.job is not Job.READY:
-            # An event may be about another tool's job: only what is read is pivoted.
-            raise exception.CopyFailed('our block job is not ready to pivot after all')
-        if found.stored not in (Side.SOURCE, Side.ABSENT):
-            domain = self._hypervisor.domain(self._swap.domain_uuid)
-            verify.repair_stored(domain, self._swap.dev)
-            self._ledger.note('the stored XML named another volume and was brought in line')
+    def _wait_for_destination(self, mirror: Mirror) -> None:
+        deadline = self._ledger.clock() + self._swap.options.stall_timeout
+        while True:
+            left = Seconds(max(0.0, deadline - self._ledger.clock()))
+            if self._gate.opens(mirror, left, self._inbox.pending):
+                return
+            self._take_up(mirror)
+            if self._ledger.clock() >= deadline:
+                raise exception.Stalled('the destination does not answer, so there was no pivot')
 
     # -- the end -----------------------------------------------------------------------
 
@@ -327,8 +327,12 @@ class Runner:
             return False  # the abort can't be asked for either, until libvirt answers
 
     def _abort(self, mirror: Mirror) -> JobState:
-        """Ask for the abort and wait; a pivot of another tool has to be over before."""
+        """Ask for the abort and wait; ABORTING: it was not seen, or not asked of what hangs."""
         self._after_pivot(mirror)
+        if not self._gate.opens(
+            mirror, self._swap.options.abort_timeout, lambda: self._control.left
+        ):
+            return JobState.ABORTING
         try:
             return mirror.abort(interrupt=lambda: self._control.left)
         except exception.WrongState as error:

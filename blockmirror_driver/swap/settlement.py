@@ -24,7 +24,7 @@ from blockmirror_driver import exception
 from blockmirror_driver.swap import cleanup, evidence, verify
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Ledger, Swap
-from blockmirror_driver.swap.reconcile import Evidence, Guest, Side
+from blockmirror_driver.swap.reconcile import Evidence, Guest, Job, Side
 from blockmirror_driver.swap.record import Outcome
 from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.virt.connection import Hypervisor
@@ -71,6 +71,19 @@ class Settlement:
         if guest_was_gone and found.guest is Guest.RUNNING:
             return replace(found, guest=Guest.GONE, live=Side.ABSENT, stored=found.live)
         return found
+
+    def agree(self) -> None:
+        """Make live and stored source agree, so that a guest that dies now leaves an answer."""
+        found = self.read()
+        if found.guest is Guest.GONE:
+            raise exception.GuestGone('the guest stopped')
+        if found.live is not Side.SOURCE or found.job is not Job.READY:
+            # An event may be about another tool's job: only what is read is pivoted.
+            raise exception.CopyFailed('our block job is not ready to pivot after all')
+        if found.stored not in (Side.SOURCE, Side.ABSENT):
+            domain = self._hypervisor.domain(self._swap.domain_uuid)
+            verify.repair_stored(domain, self._swap.dev)
+            self._ledger.note('the stored XML named another volume and was brought in line')
 
     def revert(self, cause: exception.BlockmirrorError) -> NoReturn:
         """Let go of the destination: the guest is on the source. Raise ``cause``."""

@@ -18,12 +18,21 @@ from __future__ import annotations
 import signal
 
 import libvirt
+from lxml import etree
 
 from tests.functional.base import MIB, SLOW, LabTestCase
 from tests.functional.command import Result, Running
 from tests.lab import oracle
 from tests.lab.guest.guest import Guest
 from tests.lab.volumes import Volume
+
+#: Seconds for which a write of the guest may take while a server that is not its own hangs.
+STALL_BOUND = 2.0
+
+
+def _name(disk: etree._Element) -> str | None:
+    source = disk.find('source')
+    return None if source is None else source.get('name') or source.get('file')
 
 
 class FaultTestCase(LabTestCase):
@@ -210,6 +219,50 @@ class DestinationTest(FaultTestCase):
         self.lab.ceph.osd.cont()
         self.assert_ok_or_cancelled(self.command.run('recover'))
         self.assert_back(guest, source)
+
+    def test_no_pivot_to_a_destination_that_hangs(self) -> None:
+        """P9: the guest would have a disk that hangs; it is switched when the server is back."""
+        source, destination = self.volume('rbd', filled=True), self.volume('iscsi')
+        guest = self.writing_guest(source)
+        guest.reset()
+        running = self.held(guest, destination, '--probe-timeout', 3, '--stall-timeout', 60)
+        self.addCleanup(self.lab.mend)
+        self.lab.iscsi.stop()
+        self.assert_ok(self.command.run('pivot', self.swap_id()))
+        guest.wait_acked(200)
+        self.assert_on_with_job(guest, source)
+        self.lab.iscsi.cont()
+        self.assert_ok(running.wait())
+        self.assertLess(guest.stat().longest_us / 1e6, STALL_BOUND)
+        self.assert_moved(guest, destination)
+
+    def test_no_abort_while_the_destination_hangs(self) -> None:
+        """P9: QEMU would close it in its main loop, and the guest would stand still."""
+        for kind in ('iscsi', 'nfs', 'rbd'):
+            with self.subTest(kind):
+                source, destination = self.volume('file', filled=True), self.volume(kind)
+                guest = self.writing_guest(source)
+                running = self.copying(
+                    guest, destination, '--abort-timeout', 3, '--probe-timeout', 3
+                )
+                guest.reset()
+                self.addCleanup(self.lab.mend)
+                server = {'rbd': self.lab.ceph.osd}.get(kind) or self.lab.parts[kind]
+                server.stop()
+                running.kill(signal.SIGINT)
+                self.assert_error(running.wait(60), 5, 'recover')
+                guest.wait_acked(200)
+                self.assertLess(guest.stat().longest_us / 1e6, STALL_BOUND)
+                server.cont()
+                self.assertEqual(5, self.command.run('recover').code)
+                self.assert_back(guest, source)
+                guest.destroy()
+
+    def assert_on_with_job(self, guest: Guest, source: Volume) -> None:
+        """The guest is on its source, and the job waits."""
+        live = self.source_of(guest)
+        self.assertIn(source.name, str(_name(live)))
+        self.assertIsNotNone(live.find('mirror'))
 
     def assert_ok_or_cancelled(self, result: Result) -> None:
         """Recovery of a cancelled swap ends with what it was cancelled for."""

@@ -1,0 +1,88 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Nothing is ended, and nothing is switched, on a destination that does not answer.
+
+When a copy ends, QEMU closes the destination in its main loop: it flushes it and waits for
+what is under way there. On a server that hangs that freezes the whole guest for as long as
+it hangs (seen with rbd and iscsi on QEMU 7.2: ``blockdev-del`` after a cancelled job), while
+the copy left alone does the guest no harm. And after a pivot to it the guest would have a
+disk that hangs. So the destination is asked first, in a throwaway domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from oslo_log import log as logging
+
+from blockmirror_driver import exception
+from blockmirror_driver.mirror.engine import Mirror
+from blockmirror_driver.mirror.states import TERMINAL
+from blockmirror_driver.model import BlockSource, FileSource, Seconds
+from blockmirror_driver.swap.ledger import Swap
+from blockmirror_driver.virt.connection import Hypervisor
+
+LOG = logging.getLogger(__name__)
+
+#: The least time (seconds) that one probe is given: less would call a busy host silent.
+_SHORTEST = 3.0
+
+
+class Gate:
+    """Asks the destination of one swap whether it answers. One thread, the runner's."""
+
+    def __init__(self, hypervisor: Hypervisor, swap: Swap, clock: Callable[[], float]) -> None:
+        self._hypervisor = hypervisor
+        self._swap = swap
+        self._clock = clock
+
+    def opens(self, mirror: Mirror, timeout: Seconds, stop: Callable[[], bool]) -> bool:
+        """Wait until the destination answers; ``False`` when it does not within ``timeout``.
+
+        A copy that ends meanwhile opens the gate as well: there is nothing to hold back.
+
+        :param timeout: seconds; the last probe may take it over by a few.
+        :param stop: looked at between two probes, and while waiting for the next.
+        """
+        deadline = self._clock() + timeout
+        while mirror.state not in TERMINAL:
+            left = deadline - self._clock()
+            if self._answers(Seconds(max(_SHORTEST, left))):
+                return True
+            left = deadline - self._clock()
+            if left <= 0 or stop():
+                return False
+            _pause(mirror, Seconds(min(left, self._swap.options.poll_interval)), stop)
+        return True
+
+    def _answers(self, longest: Seconds) -> bool:
+        destination = self._swap.destination
+        if isinstance(destination.source, FileSource | BlockSource):
+            # QEMU locks a local file that it has open, so that it can't be opened again.
+            return True
+        timeout = Seconds(min(self._swap.options.probe_timeout, longest))
+        try:
+            domain = self._hypervisor.domain(self._swap.domain_uuid)
+            self._hypervisor.probe(destination, like=domain, timeout=timeout)
+        except exception.BlockmirrorError as error:
+            LOG.warning('Swap %s: the destination does not answer: %s', self._swap.id, error)
+            return False
+        return True
+
+
+def _pause(mirror: Mirror, timeout: Seconds, stop: Callable[[], bool]) -> None:
+    try:
+        mirror.wait(TERMINAL, timeout=timeout, interrupt=stop)
+    except exception.TimedOut:
+        return
