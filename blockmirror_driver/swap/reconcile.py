@@ -119,6 +119,13 @@ def _decide_without_job(evidence: Evidence) -> Verdict:
             return Verdict(
                 Decision.UNKNOWN, 'the guest is on the source, its stored XML on the destination'
             )
+        if evidence.pivot_requested:
+            # A libvirtd that died within the pivot may come back with the old source in its
+            # XML while QEMU runs on the new one (seen on libvirt 9.0).
+            return Verdict(
+                Decision.UNKNOWN,
+                'the pivot was asked for, the job is gone and nothing tells how it ended',
+            )
         return Verdict(Decision.REVERT, 'the guest is on the source and no job is left')
     if evidence.live is Side.DESTINATION:
         if evidence.stored in (Side.DESTINATION, Side.ABSENT):

@@ -31,7 +31,7 @@ from blockmirror_driver.swap.ledger import Ledger, Swap
 from blockmirror_driver.swap.reconcile import Decision, Evidence, Job, Side, decide
 from blockmirror_driver.swap.record import Outcome
 from blockmirror_driver.swap.request import Ending, RequestKind
-from blockmirror_driver.swap.settlement import Settlement, as_failure
+from blockmirror_driver.swap.settlement import END_TOLD, Settlement, as_failure
 from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.virt.connection import Hypervisor
 
@@ -364,6 +364,7 @@ class Runner:
             return self.settlement.read(
                 guest_was_gone=snapshot is not None and snapshot.cause is Cause.GUEST_GONE,
                 may_have_switched=snapshot is not None and snapshot.may_have_switched,
+                end_was_told=snapshot is not None and snapshot.cause in END_TOLD,
             )
         except exception.BlockmirrorError as error:
             self._unknown(f'{cause.message}; libvirt does not answer: {error}', error)

