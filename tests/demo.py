@@ -41,8 +41,9 @@ from tests.lab.volumes import KINDS, Volume
 MIB = 1 << 20
 SIZE = 256 * MIB
 FILLED = Fill(seed=11, length=128 * MIB)
-#: Slow enough for a newcomer to watch; without it a swap takes a second or two.
-SPEED = '20MiB'
+#: Slow enough to watch, and more than twice what the guest's writers can dirty: 250 granules
+#: of 64 KiB a second at most. Without it a swap takes a second or two.
+SPEED = '40MiB'
 ROUTE = ('rbd', 'iscsi', 'nfs')
 LAB = (sys.executable, '-m', 'tests.lab', '--name', 'demo')
 
@@ -83,7 +84,7 @@ class Demo:
                 guest.start()
                 for kind in ROUTE:
                     volumes.append(KINDS[kind](self.lab).create(SIZE))
-                    guest.start_writers(writers=2, blocks=512, delay_us=1000)
+                    guest.start_writers(writers=2, blocks=512, delay_us=8000)
                     guest.wait_acked(100)
                     self.travel(guest, volumes[-2], volumes[-1])
                     self.judge(guest, volumes[-1])
