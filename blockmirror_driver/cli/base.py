@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cliff.command import Command
+from cliff.display import DisplayCommandBase
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
@@ -27,6 +28,11 @@ from blockmirror_driver.cli.app import BlockmirrorApp
 
 if TYPE_CHECKING:
     from blockmirror_driver.swap.checks import Check
+
+    _Display = DisplayCommandBase[Any]
+else:
+    # Older releases of cliff are not generic.
+    _Display = DisplayCommandBase
 
 
 class Ours:
@@ -43,10 +49,10 @@ class PlainCommand(Ours, Command):
     app: BlockmirrorApp
 
 
-class TableCommand(Ours, Lister):
-    """A command that lists rows with cliff's formatters and has an exit code of its own.
+class Shown(Ours, _Display):
+    """What a command with cliff's formatters has in common: an exit code of its own.
 
-    ``silent`` suppresses the table, for commands whose stdout is used otherwise.
+    ``silent`` suppresses the output, for commands whose stdout is used otherwise.
     """
 
     app: BlockmirrorApp
@@ -54,7 +60,7 @@ class TableCommand(Ours, Lister):
     silent = False
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        """Run it; rows are shown whatever the exit code is."""
+        """Run it; what it made is shown whatever the exit code is."""
         try:
             super().run(parsed_args)
         except BrokenPipeError:
@@ -62,6 +68,10 @@ class TableCommand(Ours, Lister):
             if not self.changes:
                 raise
         return self.exit_code
+
+
+class TableCommand(Shown, Lister):
+    """A command that lists rows."""
 
     def produce_output(
         self,
@@ -75,25 +85,8 @@ class TableCommand(Ours, Lister):
         return super().produce_output(parsed_args, column_names, data)
 
 
-class RecordCommand(Ours, ShowOne):
-    """A command that shows one thing with cliff's formatters and has its own exit code.
-
-    ``silent`` suppresses the table, for commands whose stdout is used otherwise.
-    """
-
-    app: BlockmirrorApp
-    exit_code = 0
-    silent = False
-
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        """Run it; the result is shown whatever the exit code is."""
-        try:
-            super().run(parsed_args)
-        except BrokenPipeError:
-            # Of a command that changed something the exit code counts more.
-            if not self.changes:
-                raise
-        return self.exit_code
+class RecordCommand(Shown, ShowOne):
+    """A command that shows one thing."""
 
     def produce_output(
         self,
