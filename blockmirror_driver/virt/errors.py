@@ -63,6 +63,11 @@ _PREAMBLE = re.compile(
     r'^(?:internal error: )?(?:qemu unexpectedly closed the monitor|process exited while '
     r'connecting to monitor): (?:.*-blockdev \{.*\}: |\S+Z qemu\S*: )?(?=\S)'
 )
+#: The end of the message when QEMU's last words are missing.
+_NO_LAST_WORDS = (
+    'qemu unexpectedly closed the monitor',
+    'process exited while connecting to monitor',
+)
 _USERINFO = re.compile(r'(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^/@\s]+@', re.IGNORECASE)
 
 
@@ -76,6 +81,15 @@ def clean(error: libvirt.libvirtError) -> str:
     text = _PREAMBLE.sub('', exception.one_line(error.get_error_message() or error))
     text = _SECRET.sub(r'\g<label>***', text)
     return _USERINFO.sub(r'\g<scheme>***@', text)
+
+
+def gives_no_reason(error: libvirt.libvirtError) -> bool:
+    """Tell whether QEMU did not start and libvirt read its log before its last words came.
+
+    libvirt sees the monitor close and the log in either order; the reason is then lost.
+    """
+    text = exception.one_line(error.get_error_message() or error)
+    return text.rstrip(': ').endswith(_NO_LAST_WORDS)
 
 
 def is_connection_loss(error: libvirt.libvirtError) -> bool:

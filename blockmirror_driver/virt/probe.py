@@ -173,7 +173,13 @@ class _Attempt:
                 self._call('close', link.close, _CONNECT_TIMEOUT)
 
     def _open(self, conn: libvirt.virConnect) -> tuple[Bytes, Bytes]:
-        dom = self._create(conn)
+        try:
+            dom = self._create(conn)
+        except libvirt.libvirtError as error:
+            if not errors.gives_no_reason(error):
+                raise
+            # An operator needs the reason, so it is asked for once more.
+            dom = self._create(conn)
         capacity, _allocation, physical = dom.blockInfo(self._disk.target_dev)
         return Bytes(capacity), Bytes(physical)
 

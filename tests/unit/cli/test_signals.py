@@ -37,9 +37,9 @@ class TestSignals(testtools.TestCase):
         self.folder = Path(folder.name)
         (self.folder / 'rbd.json').write_text(json.dumps(fakes.RBD))
 
-    def start(self, behaviour: str) -> subprocess.Popen[str]:
-        command = [sys.executable, '-m', 'tests.unit.cli.signalled', behaviour, 'swap', 'guest']
-        command += ['vda', str(self.folder / 'rbd.json')]
+    def start(self, behaviour: str, ignored: str = '') -> subprocess.Popen[str]:
+        command = [sys.executable, '-m', 'tests.unit.cli.signalled', behaviour]
+        command += [f'ignored:{ignored}', 'swap', 'guest', 'vda', str(self.folder / 'rbd.json')]
         command += ['--journal', str(self.folder / 'journal.sqlite')]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
@@ -101,3 +101,11 @@ class TestSignals(testtools.TestCase):
             code, _out, err = self.finish(process)
             self.assertEqual(130, code, err)
             self.assertIn('is left copying', err)
+
+    def test_who_was_started_with_nohup_stays_deaf_to_hangup(self) -> None:
+        process = self.start('answers', ignored='SIGHUP')
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGINT)
+        code, _out, err = self.finish(process)
+        self.assertEqual(5, code, err)
+        self.assertNotIn('is left copying', err)

@@ -133,6 +133,17 @@ class TestClean(testtools.TestCase):
                 self.assertEqual('Failed to open file: no {} way', errors.clean(error))
             self.assertEqual(start.strip(), errors.clean(libvirt_error(1, start)))
 
+    def test_knows_when_qemu_left_without_a_word(self) -> None:
+        start = 'internal error: qemu unexpectedly closed the monitor'
+        for text, without in (
+            (start, True),
+            (f'{start}: ', True),
+            (f'{start}: 2026-11-22T22:19:34Z qemu: no such image', False),
+            ('internal error: process exited while connecting to monitor: \n', True),
+            ('Domain not found', False),
+        ):
+            self.assertIs(without, errors.gives_no_reason(libvirt_error(1, text)), text)
+
     def test_redacts_what_looks_like_a_secret(self) -> None:
         for text in (
             'iscsi://labuser%hunter2@10.0.0.1/iqn/1 failed',

@@ -107,6 +107,31 @@ class TestProbe(ProbeCase):
         self.assertNotIsInstance(error, exception.DestinationSilent)
         self.assert_cleaned_up()
 
+    def failing(self, *messages: str) -> list[str]:
+        """Let ``createXML`` fail with each message in turn, and then succeed; returns the rest."""
+        left = list(messages)
+
+        def create(_text: str, _flags: int) -> Any:
+            if left:
+                raise libvirt_error(1, left.pop(0))
+            return self.dom
+
+        self.owner.answers['createXML'] = create
+        self.reaper.answers['lookupByUUIDString'] = NO_DOMAIN
+        return left
+
+    def test_asks_once_more_when_no_reason_came(self) -> None:
+        bare = 'internal error: qemu unexpectedly closed the monitor'
+        self.failing(bare, f'{bare}: no such image')
+        error = self.assertRaises(exception.DestinationUnusable, self.probe)
+        self.assertIn('no such image', str(error))
+
+    def test_asks_no_third_time_for_a_reason(self) -> None:
+        bare = 'internal error: process exited while connecting to monitor: '
+        left = self.failing(bare, bare, bare)
+        self.assertRaises(exception.DestinationUnusable, self.probe)
+        self.assertEqual([bare], left)
+
     def test_no_secret(self) -> None:
         self.owner.answers['createXML'] = libvirt_error(66, 'Secret not found', 30)
         self.assertRaises(exception.SecretUnavailable, self.probe)
