@@ -149,9 +149,14 @@ class _Attempt:
             self._call('open', link.open, min(remaining, _CONNECT_TIMEOUT))
         try:
             self._started = True
-            return self._places.opening.call(
-                'probe', lambda: self._owner.call(self._open), timeout=self._remaining(deadline)
-            )
+            try:
+                return self._open_by(deadline)
+            except libvirt.libvirtError as error:
+                if not errors.gives_no_reason(error):
+                    raise
+            # An operator needs the reason, so it is asked for once more. Here, where the
+            # call is known to have returned in time: one that we ended gives no reason either.
+            return self._open_by(deadline)
         except libvirt.libvirtError as error:
             raise errors.translate_opening(error, 'probe') from error
         except exception.HypervisorUnavailable as error:
@@ -172,14 +177,13 @@ class _Attempt:
             with contextlib.suppress(exception.BlockmirrorError):
                 self._call('close', link.close, _CONNECT_TIMEOUT)
 
+    def _open_by(self, deadline: Seconds) -> tuple[Bytes, Bytes]:
+        return self._places.opening.call(
+            'probe', lambda: self._owner.call(self._open), timeout=self._remaining(deadline)
+        )
+
     def _open(self, conn: libvirt.virConnect) -> tuple[Bytes, Bytes]:
-        try:
-            dom = self._create(conn)
-        except libvirt.libvirtError as error:
-            if not errors.gives_no_reason(error):
-                raise
-            # An operator needs the reason, so it is asked for once more.
-            dom = self._create(conn)
+        dom = self._create(conn)
         capacity, _allocation, physical = dom.blockInfo(self._disk.target_dev)
         return Bytes(capacity), Bytes(physical)
 

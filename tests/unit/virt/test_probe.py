@@ -144,7 +144,7 @@ class TestProbe(ProbeCase):
 
         def hang(*_args: Any) -> Any:
             ended.wait()
-            raise libvirt_error(1, 'internal error: process exited')
+            raise libvirt_error(1, 'internal error: qemu unexpectedly closed the monitor')
 
         self.owner.answers['createXML'] = hang
         self.dom.answers['destroyFlags'] = setting(ended)
@@ -153,6 +153,8 @@ class TestProbe(ProbeCase):
         # The connection is closed by whoever leaves it last, here the call that hung.
         self.assertTrue(closed.wait(LONG))
         self.assert_cleaned_up()
+        # It gave no reason since we ended it, and is not asked for one.
+        self.assertEqual(1, [call[0] for call in self.owner.calls].count('createXML'))
 
     def test_silent_after_it_was_opened(self) -> None:
         released = threading.Event()
