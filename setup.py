@@ -11,8 +11,17 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Entry point for tools that still call setup.py; everything is in pyproject.toml."""
+"""What pyproject.toml can't say: where the package beside nova's comes from.
+
+nova-compute looks for its driver below ``nova.virt`` only. A wheel that holds the one folder
+``nova/virt/blockmirror``, and nothing of ``nova`` or ``nova.virt`` themselves, puts it there.
+"""
 
 import setuptools
 
-setuptools.setup(setup_requires=['pbr>=6.1.1'], pbr=True)
+setuptools.setup(
+    setup_requires=['pbr>=6.1.1'],
+    pbr=True,
+    packages=[*setuptools.find_packages(include=['blockmirror_driver*']), 'nova.virt.blockmirror'],
+    package_dir={'nova.virt.blockmirror': 'blockmirror_driver/nova/shim'},
+)

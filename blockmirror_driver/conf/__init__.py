@@ -21,12 +21,12 @@ from __future__ import annotations
 
 from oslo_config import cfg
 
-from blockmirror_driver.conf import copy, host, journal, volume
+from blockmirror_driver.conf import copy, host, journal, nova, volume
 
 #: The option group that all of our options live in.
 GROUP = 'blockmirror'
 
-MODULES = (host, journal, copy, volume)
+MODULES = (host, journal, copy, volume, nova)
 
 CONF = cfg.CONF
 

@@ -96,7 +96,7 @@ class SecretStore:
         """
         _require_owner(owner)
         for number, spec in enumerate(disk.secrets):
-            usage = f'{PREFIX}{lifetime.value}/{owner}/{number}'
+            usage = _usage(owner, lifetime, number)
             uuid = derived_uuid(usage)
             text = xml_secret.build(
                 spec.type,
@@ -109,14 +109,22 @@ class SecretStore:
             disk = disk.with_secret(spec, SecretRef(spec.type, uuid=uuid))
         return disk
 
-    def discard(self, owner: str, lifetime: SecretLifetime) -> tuple[str, ...]:
+    def discard(
+        self, owner: str, lifetime: SecretLifetime, *, cited: Collection[str] = ()
+    ) -> tuple[str, ...]:
         """Undefine what the owner has of one lifetime; return the usages, maybe none.
 
         A guest that runs keeps its connection; only opening anew needs the secret.
+
+        :param cited: uuids and usages to leave alone.
         """
         _require_owner(owner)
         start = f'{PREFIX}{lifetime.value}/{owner}/'
-        return self._undefine_if(lambda secret: secret.usage.startswith(start))
+        return self._undefine_if(
+            lambda secret: (
+                secret.usage.startswith(start) and not {secret.uuid, secret.usage} & set(cited)
+            )
+        )
 
     def sweep(self, is_alive: Callable[[str], bool], cited: Collection[str]) -> tuple[str, ...]:
         """Undefine ours whose owner is not alive and which nothing cites; return usages.
@@ -173,6 +181,19 @@ class SecretStore:
 def derived_uuid(usage: str) -> str:
     """Return the uuid that a secret of ours with this usage has."""
     return str(uuids.uuid5(_NAMESPACE, usage))
+
+
+def cite(disk: Disk, owner: str, *, lifetime: SecretLifetime) -> Disk:
+    """Return the disk as :meth:`SecretStore.prepare` does, without asking libvirt."""
+    _require_owner(owner)
+    for number, spec in enumerate(disk.secrets):
+        ref = SecretRef(spec.type, uuid=derived_uuid(_usage(owner, lifetime, number)))
+        disk = disk.with_secret(spec, ref)
+    return disk
+
+
+def _usage(owner: str, lifetime: SecretLifetime, number: int) -> str:
+    return f'{PREFIX}{lifetime.value}/{owner}/{number}'
 
 
 def _require_owner(owner: str) -> None:

@@ -106,6 +106,8 @@ class TestChecks(unittest.TestCase):
         for source in ('from nova.virt import driver', 'import cinder'):
             with self.subTest(source):
                 self.assertEqual(['BM308'], codes(source))
+        self.assertEqual([], codes('import nova.conf', 'blockmirror_driver/nova/driver.py'))
+        self.assertEqual(['BM308'], codes('import cinder', 'blockmirror_driver/nova/driver.py'))
 
     def test_others_files_are_theirs(self) -> None:
         for filename in ('tests/unit/test_x.py', 'tools/x.py'):

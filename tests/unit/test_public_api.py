@@ -27,9 +27,12 @@ from pathlib import Path
 import blockmirror_driver
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Rooms whose modules need what is not in this environment; their own tests import them.
+DOORS = tuple(f'blockmirror_driver.{door}.' for door in ('nova', 'cinder', 'tempest_plugin'))
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(blockmirror_driver.__path__, 'blockmirror_driver.')
+    if not module.name.startswith(DOORS)
 )
 
 #: Makes importing what nova-compute forbids an error, as nova-compute itself does for eventlet.

@@ -1,0 +1,246 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""One call of ``swap_volume``: what Nova's manager asks for, done by our engine.
+
+Before the switch a failure is raised as what the manager expects, with the reason in it, and
+the new volume is disconnected, unless its block job may still run. After it nothing raises:
+the manager would answer by deleting the volume that the guest is on.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import nova.conf
+from nova import exception as nova_exception
+from nova import objects
+from nova.virt.block_device import get_volume_id
+from nova.virt.libvirt import blockinfo
+from nova.volume import cinder
+from oslo_log import log as logging
+
+from blockmirror_driver import exception
+from blockmirror_driver.mirror.options import CopyOptions
+from blockmirror_driver.model import Disk
+from blockmirror_driver.nova import preflight, settings
+from blockmirror_driver.nova.attached import ConnectionInfo
+from blockmirror_driver.swap.record import Outcome, SwapEvent
+from blockmirror_driver.swap.request import SwapRequest
+from blockmirror_driver.swap.states import ENDED, SwapState
+from blockmirror_driver.xml import disk as xml_disk
+
+if TYPE_CHECKING:
+    from blockmirror_driver.nova.driver import LibvirtDriver
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds between two lines of progress in the log.
+_PROGRESS_EVERY = 30.0
+#: States in which the guest is on the destination.
+_SWITCHED = frozenset({SwapState.PIVOTED, SwapState.VERIFIED, SwapState.CLEANED})
+
+
+class VolumeSwap:
+    """One disk of one guest, from one volume to another. One thread uses it, once."""
+
+    def __init__(  # noqa: PLR0917 - in the order of Nova's call
+        self,
+        driver: LibvirtDriver,
+        context: Any,
+        instance: Any,
+        mountpoint: str,
+        old_connection_info: ConnectionInfo,
+        new_connection_info: ConnectionInfo,
+    ) -> None:
+        self._driver = driver
+        self._context = context
+        self._instance = instance
+        self._dev = mountpoint.rpartition('/')[2]
+        self._old_connection_info = old_connection_info
+        self._new_connection_info = new_connection_info
+        self._old_id = str(get_volume_id(old_connection_info))
+        self._new_id = str(get_volume_id(new_connection_info))
+        self._shown = 0.0
+
+    def run(self) -> None:
+        """Move the guest to the new volume.
+
+        :raise VolumeRebaseFailed: the guest is on the old volume, or nobody can tell yet:
+            then the reason says so, and both volumes stay.
+        """
+        try:
+            options = self._preflight()
+            destination = self._connect()
+        except exception.BlockmirrorError as error:
+            raise self._failed(error) from error
+        request = SwapRequest(self._instance.uuid, self._dev, destination, options)
+        try:
+            outcome = self._driver.engine.run(request, self._observe)
+        except exception.BlockmirrorError as error:
+            if self._may_be_switched(error.swap_id):
+                self._switched()
+                return
+            if self._has_ended(error.swap_id):
+                self._disconnect_new()
+            raise self._failed(error) from error
+        if outcome.state not in _SWITCHED:
+            raise self._left(outcome)
+        self._switched()
+
+    # -- before ------------------------------------------------------------------------
+
+    def _preflight(self) -> CopyOptions:
+        """Check what can be told without touching anything; return the copy's options."""
+        driver, context = self._driver, self._context
+        old = driver.volume_api.get(context, self._old_id)
+        new = driver.volume_api.get(context, self._new_id)
+        preflight.check_migration(old, new)
+        mapping = objects.BlockDeviceMapping.get_by_volume_and_instance(
+            context, self._old_id, self._instance.uuid
+        )
+        attachment = new.get('attachments', {}).get(self._instance.uuid, {})
+        preflight.check_attachments(mapping.attachment_id, attachment.get('attachment_id'))
+        preflight.check_encryption(
+            driver.volume_encryption(context, self._old_connection_info),
+            driver.volume_encryption(context, self._new_connection_info),
+        )
+        return settings.copy_options(nova.conf.CONF, self._extra_specs(new.get('volume_type_id')))
+
+    def _extra_specs(self, type_name: str | None) -> dict[str, str]:
+        """Return the extra specs of a volume type; none when Cinder does not tell."""
+        if not type_name:
+            return {}
+        try:
+            types = cinder.cinderclient(self._context).volume_types.list(is_public=None)
+        except Exception as error:  # noqa: BLE001 - whatever keystoneauth and cinderclient raise
+            LOG.warning(
+                'The extra specs of volume type %s are not known, so the options of nova.conf '
+                'count: %s',
+                type_name,
+                error,
+                instance=self._instance,
+            )
+            return {}
+        for volume_type in types:
+            if type_name in (volume_type.name, volume_type.id):
+                return dict(volume_type.extra_specs)
+        return {}
+
+    def _connect(self) -> Disk:
+        """Connect the new volume the way its kind asks for, and return it as a disk."""
+        driver, dev = self._driver, self._dev
+        virt_type = nova.conf.CONF.libvirt.virt_type
+        disk_info = {
+            'dev': dev,
+            'bus': blockinfo.get_disk_bus_for_disk_dev(virt_type, dev),
+            'type': 'disk',
+        }
+        driver.connect_volume(self._context, self._new_connection_info, self._instance)
+        try:
+            config = driver.volume_config(self._new_connection_info, disk_info)
+            return xml_disk.parse(config.to_xml())
+        except Exception:
+            self._disconnect_new()
+            raise
+
+    # -- after -------------------------------------------------------------------------
+
+    def _switched(self) -> None:
+        """Let go of the old volume; what fails is logged, and nothing raises."""
+        try:
+            self._driver.disconnect_volume(
+                self._context, self._old_connection_info, self._instance
+            )
+        except Exception:
+            LOG.exception(
+                'Volume %s was left by the guest and is still connected to this host',
+                self._old_id,
+                instance=self._instance,
+            )
+
+    def _disconnect_new(self) -> None:
+        """Undo :meth:`_connect`; a failure must not hide the reason for it."""
+        try:
+            self._driver.disconnect_volume(
+                self._context, self._new_connection_info, self._instance
+            )
+        except Exception:
+            LOG.exception(
+                'Volume %s could not be disconnected', self._new_id, instance=self._instance
+            )
+
+    def _state(self, swap_id: str | None) -> SwapState | None:
+        if not swap_id:
+            return None
+        return self._driver.engine.journal.record(swap_id).state
+
+    def _has_ended(self, swap_id: str | None) -> bool:
+        """Whether no block job can hold the new volume any more."""
+        try:
+            state = self._state(swap_id)
+        except exception.BlockmirrorError:
+            return False
+        return state is None or state in ENDED
+
+    def _may_be_switched(self, swap_id: str | None) -> bool:
+        """Whether the guest is on the new volume although the engine raised."""
+        try:
+            return self._state(swap_id) in _SWITCHED
+        except exception.BlockmirrorError:
+            return False
+
+    # -- what is told ------------------------------------------------------------------
+
+    def _observe(self, event: SwapEvent) -> None:
+        if event.event == 'start':
+            LOG.info(
+                'Swap %s: %s, volume %s to volume %s, %s',
+                event.swap_id,
+                self._dev,
+                self._old_id,
+                self._new_id,
+                event.detail,
+                instance=self._instance,
+            )
+        elif event.event in ('ready', 'end', 'error'):
+            LOG.info(
+                'Swap %s: %s, %s %s',
+                event.swap_id,
+                event.event,
+                event.state.value,
+                event.detail,
+                instance=self._instance,
+            )
+        elif event.progress is not None and time.monotonic() - self._shown >= _PROGRESS_EVERY:
+            self._shown = time.monotonic()
+            LOG.info(
+                'Swap %s: %d of %d bytes, %d bytes/s',
+                event.swap_id,
+                event.progress.cur,
+                event.progress.end,
+                event.progress.rate,
+                instance=self._instance,
+            )
+
+    def _failed(self, error: exception.BlockmirrorError) -> nova_exception.VolumeRebaseFailed:
+        swap = f' (swap {error.swap_id})' if error.swap_id else ''
+        hint = f'; {error.hint}' if error.hint else ''
+        return nova_exception.VolumeRebaseFailed(reason=f'{error.message}{hint}{swap}')
+
+    def _left(self, outcome: Outcome) -> nova_exception.VolumeRebaseFailed:
+        return nova_exception.VolumeRebaseFailed(
+            reason=f'swap {outcome.swap_id} was left running, {outcome.state.value}; it is taken '
+            'up when nova-compute starts again'
+        )
