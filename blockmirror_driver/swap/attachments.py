@@ -90,6 +90,10 @@ class AttachmentStore:
             found = db.execute('SELECT instance_uuid, volume, how, owner, at FROM attachment')
             return tuple(Attachment(*row) for row in found)
 
+    def has_owner(self, owner: str) -> bool:
+        """Tell whether secrets of this owner belong to a volume that is connected."""
+        return any(attachment.owner == owner for attachment in self.all())
+
     def delete(self, instance_uuid: str, volume: str) -> None:
         """Delete the record of a volume, after it was disconnected."""
         with self._write() as db:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
+from blockmirror_driver.swap.attachments import AttachmentStore
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Swap
 from blockmirror_driver.swap.owner import is_living_planner
@@ -103,13 +104,15 @@ def sweep(hypervisor: Hypervisor, journal: Journal) -> None:
 
     Others work meanwhile. A swap is in the journal before it defines a secret, and one that
     ended since the XML was read may be cited by now, so that each owner is asked about late,
-    and counts as alive when it was so at any time from here on.
+    and counts as alive when it was so at any time from here on. A volume that is connected to
+    this host is on record from before its secrets until after them.
     """
     began = time.time()
+    attachments = AttachmentStore(journal.path)
     citations = cited(hypervisor)
 
     def is_alive(name: str) -> bool:
-        if is_living_planner(name):
+        if is_living_planner(name) or attachments.has_owner(name):
             return True
         return any(
             record.id == name and (record.state not in ENDED or record.updated_at >= began)
