@@ -291,7 +291,9 @@ class FakeSecretStore(Scripted, SecretStore):
         self._done('prepare')
         return disk
 
-    def discard(self, owner: str, lifetime: SecretLifetime) -> tuple[str, ...]:
+    def discard(
+        self, owner: str, lifetime: SecretLifetime, *, cited: Collection[str] = ()
+    ) -> tuple[str, ...]:
         self._called('discard', owner, lifetime)
         found = (owner, lifetime) in self.kept
         self.kept.discard((owner, lifetime))
