@@ -36,7 +36,6 @@ from oslo_log import log as logging
 from blockmirror_driver import exception
 from blockmirror_driver.model import Disk
 from blockmirror_driver.swap.attachments import Attachment, AttachmentStore
-from blockmirror_driver.volume import registry
 
 LOG = logging.getLogger(__name__)
 
@@ -75,14 +74,21 @@ def owner_of(connection_info: ConnectionInfo) -> str | None:
 class Attached:
     """Decides and remembers. Any thread may call.
 
+    :param read: makes a disk of a connection_info, or refuses to.
     :param supported: whether this hypervisor can open network disks at all.
     """
 
     def __init__(
-        self, store: AttachmentStore, conf: cfg.ConfigOpts, *, supported: bool = True
+        self,
+        store: AttachmentStore,
+        conf: cfg.ConfigOpts,
+        read: Callable[[ConnectionInfo], Disk],
+        *,
+        supported: bool = True,
     ) -> None:
         self._store = store
         self._conf = conf
+        self._read = read
         self._supported = supported
 
     def connecting(self, connection_info: ConnectionInfo, instance_uuid: str) -> bool:
@@ -145,9 +151,12 @@ class Attached:
             LOG.warning('That %s was disconnected could not be recorded: %s', volume, error)
 
     def _chosen(self, connection_info: ConnectionInfo) -> How:
-        kind = connection_info.get('driver_volume_type')
-        native = self._supported and kind in self._conf.blockmirror.native_protocols
+        native = self._supported and self._is_native(connection_info)
         return How.NATIVE if native else How.HOST
+
+    def _is_native(self, connection_info: ConnectionInfo) -> bool:
+        kind = connection_info.get('driver_volume_type')
+        return kind in self._conf.blockmirror.native_protocols
 
     def _find(self, connection_info: ConnectionInfo, instance_uuid: str) -> Attachment | None:
         disk = self._disk(connection_info)
@@ -170,10 +179,17 @@ class Attached:
     def _disk(self, connection_info: ConnectionInfo) -> Disk | None:
         """Return the disk as our driver sees it; ``None``: no driver of ours can open it."""
         try:
-            return registry.disk_for(connection_info, conf=self._conf)
+            return self._read(connection_info)
         except exception.Refused as error:
-            kind = connection_info.get('driver_volume_type')
-            LOG.debug("A volume of type %s is left to Nova's own driver: %s", kind, error)
+            unusual = self._is_native(connection_info) and not isinstance(
+                error, exception.EncryptedVolume | exception.UnknownVolumeType
+            )
+            LOG.log(
+                logging.WARNING if unusual else logging.DEBUG,
+                "A volume of type %s is left to Nova's own driver: %s",
+                connection_info.get('driver_volume_type'),
+                error,
+            )
             return None
 
     @staticmethod

@@ -52,12 +52,13 @@ class LibvirtDriver(libvirt_driver.LibvirtDriver):
         super().__init__(virtapi, read_only)
         our_conf.register_opts(CONF)
         self.engine = Engine(self._uri(), CONF)
+        self._native = NativeVolumeDriver(self._host, self.engine, CONF)
         self._attached = Attached(
             AttachmentStore(self.engine.journal.path),
             CONF,
+            self._native.disk,
             supported=CONF.libvirt.virt_type in ('kvm', 'qemu'),
         )
-        self._native = NativeVolumeDriver(self._host, self.engine.hypervisor.open, CONF)
 
     # -- the process -------------------------------------------------------------------
 

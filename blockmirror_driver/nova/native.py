@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,9 +30,9 @@ from oslo_log import log as logging
 from blockmirror_driver import exception
 from blockmirror_driver.model import Disk, IscsiSource, NfsSource, RbdSource
 from blockmirror_driver.nova.attached import ConnectionInfo, owner_of
+from blockmirror_driver.nova.engine import Engine
 from blockmirror_driver.swap import cleanup
 from blockmirror_driver.virt import secrets
-from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.secrets import SecretLifetime
 from blockmirror_driver.volume import portals, registry
 from blockmirror_driver.xml import disk as xml_disk
@@ -123,15 +122,12 @@ class NativeVolumeDriver(libvirt_volume.LibvirtBaseVolumeDriver):
     hold: their owner stands in the connection_info's mark, see
     :mod:`blockmirror_driver.nova.attached`.
 
-    :param hypervisor: called when it is needed first, since drivers are made before Nova's
-        event loop runs.
+    :param engine: open by the time that a volume is connected.
     """
 
-    def __init__(
-        self, host: Any, hypervisor: Callable[[], Hypervisor], conf: cfg.ConfigOpts
-    ) -> None:
+    def __init__(self, host: Any, engine: Engine, conf: cfg.ConfigOpts) -> None:
         super().__init__(host, is_block_dev=False)
-        self._hypervisor = hypervisor
+        self._engine = engine
         self._conf = conf
 
     def connect_volume(self, connection_info: ConnectionInfo, instance: Any) -> None:
@@ -140,12 +136,13 @@ class NativeVolumeDriver(libvirt_volume.LibvirtBaseVolumeDriver):
         :raise VolumeAttachFailed: with the reason; what was defined is gone again.
         """
         try:
-            disk = self._disk(connection_info)
+            disk = self.disk(connection_info)
             for note in disk.notes:
                 LOG.info('%s', note, instance=instance)
             owner = owner_of(connection_info)
             if disk.secrets and owner is not None:
-                self._hypervisor().secrets.prepare(disk, owner, lifetime=SecretLifetime.DISK)
+                store = self._engine.hypervisor.secrets
+                store.prepare(disk, owner, lifetime=SecretLifetime.DISK)
         except exception.BlockmirrorError as error:
             self.disconnect_volume(connection_info, instance)
             raise _refused(connection_info, error) from error
@@ -162,9 +159,9 @@ class NativeVolumeDriver(libvirt_volume.LibvirtBaseVolumeDriver):
         """
         owner = owner_of(connection_info)
         try:
-            if owner is None or not self._disk(connection_info).secrets:
+            if owner is None or not self.disk(connection_info).secrets:
                 return
-            hypervisor = self._hypervisor()
+            hypervisor = self._engine.hypervisor
             cited = cleanup.cited(hypervisor)
             hypervisor.secrets.discard(owner, SecretLifetime.DISK, cited=cited)
         except exception.BlockmirrorError as error:
@@ -177,7 +174,7 @@ class NativeVolumeDriver(libvirt_volume.LibvirtBaseVolumeDriver):
         """
         common = super().get_config(connection_info, disk_info)
         try:
-            disk = self._disk(connection_info, disk_info['dev'])
+            disk = self.disk(connection_info, disk_info['dev'])
             timeout = self._conf.blockmirror.iscsi_portal_timeout
             disk = portals.choose(disk, timeout)
             if disk.secrets:
@@ -195,7 +192,11 @@ class NativeVolumeDriver(libvirt_volume.LibvirtBaseVolumeDriver):
         """Return the size: Cinder has extended the volume, and Nova tells QEMU next."""
         return requested_size
 
-    def _disk(self, connection_info: ConnectionInfo, dev: str = 'vda') -> Disk:
+    def disk(self, connection_info: ConnectionInfo, dev: str = 'vda') -> Disk:
+        """Return the disk as our driver reads it.
+
+        :raise Refused: it can't be understood, or we do not open such a volume.
+        """
         return registry.disk_for(with_novas_defaults(connection_info), dev, conf=self._conf)
 
 

@@ -11,4 +11,15 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Unit tests with the real classes of Nova; libvirt and the manager are stand-ins."""
+"""Unit tests with the real classes of Nova; libvirt and the manager are stand-ins.
+
+They run in an environment that has Nova: ``python -m pytest tests/nova``. As nova-compute
+does at its start, native threads are chosen here, and importing eventlet becomes an error.
+"""
+
+import os
+
+from nova import monkey_patch
+
+os.environ['OS_NOVA_DISABLE_EVENTLET_PATCHING'] = 'true'
+monkey_patch.patch(backend='threading')

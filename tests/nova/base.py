@@ -26,16 +26,12 @@ import nova.conf
 import testtools
 from nova import exception as nova_exception
 from nova import objects
+from nova.virt.libvirt import config as vconfig
 from oslo_config import fixture as config_fixture
-from oslo_service import backend
 
-backend.init_backend(backend.BackendType.THREADING)
-
-from nova.virt.libvirt import config as vconfig  # noqa: E402 - os-brick asks for the backend
-
-from blockmirror_driver import conf as our_conf  # noqa: E402
-from blockmirror_driver.nova.driver import LibvirtDriver  # noqa: E402
-from tests.unit.swap.world import World  # noqa: E402
+from blockmirror_driver import conf as our_conf
+from blockmirror_driver.nova.driver import LibvirtDriver
+from tests.unit.swap.world import World
 
 CONF = nova.conf.CONF
 objects.register_all()
