@@ -58,14 +58,17 @@ class Plan(TableCommand):
 
 
 class Doctor(TableCommand):
-    """Check this host: libvirt, QEMU's block modules, the journal, what was left behind.
+    """Check this host: libvirt, QEMU's block modules, the journal, Nova, what was left behind.
 
     Exit code 3 when any check fails.
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> Rows:
         """Examine the host, and list the checks."""
-        checks = self.app.service.doctor()
+        # Late: it needs what only this command needs.
+        from blockmirror_driver.nova import install
+
+        checks = (*self.app.service.doctor(), *install.examine())
         failed = any(check.passed is False for check in checks)
         self.exit_code = exception.Refused.exit_code if failed else 0
         return CHECK_COLUMNS, check_rows(checks)

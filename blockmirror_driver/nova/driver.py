@@ -31,10 +31,12 @@ from oslo_log import log as logging
 from blockmirror_driver import conf as our_conf
 from blockmirror_driver import exception
 from blockmirror_driver.nova.attached import Attached, ConnectionInfo, How, marked
+from blockmirror_driver.nova.disks import NativeDisk, ZeroDetectingDisk
 from blockmirror_driver.nova.engine import Engine
 from blockmirror_driver.nova.native import NativeVolumeDriver
 from blockmirror_driver.nova.volume_swap import VolumeSwap
 from blockmirror_driver.swap.attachments import AttachmentStore
+from blockmirror_driver.volume import initiator
 
 LOG = logging.getLogger(__name__)
 
@@ -125,6 +127,21 @@ class LibvirtDriver(libvirt_driver.LibvirtDriver):
         VolumeSwap(
             self, context, instance, mountpoint, old_connection_info, new_connection_info
         ).run()
+
+    def get_volume_connector(self, instance: Any) -> dict[str, Any]:
+        """Return what Cinder is told of this host; the initiator is the one that QEMU uses."""
+        connector: dict[str, Any] = super().get_volume_connector(instance)
+        if 'iscsi' in CONF.blockmirror.native_protocols:
+            name, _note = initiator.name(CONF)
+            if name is not None:
+                connector['initiator'] = name
+        return connector
+
+    def _get_volume_config(self, connection_info: ConnectionInfo, disk_info: Any) -> Any:
+        config = super()._get_volume_config(connection_info, disk_info)
+        if CONF.blockmirror.detect_zeroes and not isinstance(config, NativeDisk):
+            return ZeroDetectingDisk(config)
+        return config
 
     def _get_volume_driver(self, connection_info: ConnectionInfo) -> Any:
         if marked(connection_info) is How.NATIVE:

@@ -22,97 +22,21 @@ from typing import Any
 import nova.conf
 from nova import exception as nova_exception
 from nova.virt.block_device import get_volume_id
-from nova.virt.libvirt import config as vconfig
 from nova.virt.libvirt.volume import volume as libvirt_volume
 from oslo_config import cfg
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Disk, IscsiSource, NfsSource, RbdSource
+from blockmirror_driver.model import Disk
 from blockmirror_driver.nova.attached import ConnectionInfo, owner_of
+from blockmirror_driver.nova.disks import NativeDisk
 from blockmirror_driver.nova.engine import Engine
 from blockmirror_driver.swap import cleanup
 from blockmirror_driver.virt import secrets
 from blockmirror_driver.virt.secrets import SecretLifetime
 from blockmirror_driver.volume import portals, registry
-from blockmirror_driver.xml import disk as xml_disk
-from blockmirror_driver.xml import document
 
 LOG = logging.getLogger(__name__)
-
-#: Elements of a ``<disk>`` that are Nova's to decide, and that Nova writes.
-_NOVAS = ('alias', 'boot', 'address', 'encryption')
-
-#: Nova's word for a cache mode that is left to the hypervisor.
-_CACHE: dict[Any, None] = {'default': None}
-
-
-class NativeDisk(vconfig.LibvirtConfigGuestDisk):
-    """A network disk that Nova handles like its own, and whose XML is ours.
-
-    Nova reads and sets its attributes (cache mode, serial, alias, address); all of them
-    count when the XML is built.
-    """
-
-    def __init__(self, disk: Disk, common: vconfig.LibvirtConfigGuestDisk) -> None:
-        super().__init__()
-        self.__dict__.update(vars(common))
-        self._disk = disk
-        self.driver_format = disk.driver.format
-        self.driver_cache = disk.driver.cache
-        self.driver_io = disk.driver.io
-        self.driver_discard = disk.driver.discard
-        self.readonly = disk.readonly
-        self.shareable = disk.shareable
-        self.source_type = 'network'
-        self.source_path = None
-        _show_source(self, disk)
-
-    def format_dom(self) -> Any:
-        """Return the ``<disk>``: what our room builds, and what is Nova's to add."""
-        element = document.parse(xml_disk.build(self._current()), 'disk')
-        novas = super().format_dom()
-        for tag in _NOVAS:
-            for node in novas.findall(tag):
-                element.append(node)
-        return element
-
-    def _current(self) -> Disk:
-        disk = self._disk
-        is_lun = self.source_device == 'lun'
-        driver = replace(
-            disk.driver,
-            # Nova's disk_cachemodes know 'default' for none at all.
-            cache=_CACHE.get(self.driver_cache, self.driver_cache),
-            io=self.driver_io,
-        )
-        return replace(
-            disk,
-            driver=driver,
-            device=self.source_device,
-            target_dev=self.target_dev,
-            bus=self.target_bus,
-            serial=None if is_lun else self.serial,
-            readonly=bool(self.readonly),
-            shareable=bool(self.shareable),
-            # QEMU's scsi-block takes no block sizes.
-            logical_block_size=None if is_lun else disk.logical_block_size,
-            physical_block_size=None if is_lun else disk.physical_block_size,
-        )
-
-
-def _show_source(conf: vconfig.LibvirtConfigGuestDisk, disk: Disk) -> None:
-    """Set what Nova's code reads of a network source."""
-    source = disk.source
-    hosts = source.hosts if isinstance(source, RbdSource) else ()
-    if isinstance(source, IscsiSource):
-        hosts = (source.portal,)
-    elif isinstance(source, NfsSource):
-        hosts = (source.host,)
-    conf.source_protocol = source.describe().partition(':')[0]
-    conf.source_name = getattr(source, 'name', None)
-    conf.source_hosts = [host.name for host in hosts]
-    conf.source_ports = [None if host.port is None else str(host.port) for host in hosts]
 
 
 class NativeVolumeDriver(libvirt_volume.LibvirtBaseVolumeDriver):

@@ -22,11 +22,12 @@ from lxml import etree
 from nova import exception as nova_exception
 from nova import objects
 from nova.virt.libvirt import config as vconfig
+from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import migration
 from nova.virt.libvirt.volume import net
 
 from blockmirror_driver import disk_for, exception
-from blockmirror_driver.model import IscsiSource, RbdSource
+from blockmirror_driver.model import BlockSource, IscsiSource, RbdSource
 from blockmirror_driver.virt.secrets import SecretLifetime
 from blockmirror_driver.xml import disk as xml_disk
 from tests.nova.base import ISCSI, NFS, OLD_ID, RBD, SECRET_UUID, NovaTestCase, info_of
@@ -248,3 +249,33 @@ class TestExtend(NativeCase):
             self.connect(info)
             self.assertEqual(2 << 30, self.driver._extend_volume(info, self.instance, 2 << 30))
             self.assertNotIn('device_path', info['data'])
+
+
+class TestHostsDisk(NativeCase):
+    """A disk of Nova's own driver is Nova's, but for the zeroes."""
+
+    def test_zeroes_are_detected_there_too(self) -> None:
+        self.native()
+        self.novas_own('iscsi')
+        for allowed, discard in ((True, True), (True, False), (False, True)):
+            self.conf.config(detect_zeroes=allowed, group='blockmirror')
+            conf = self.config(info_of(ISCSI))
+            conf.driver_discard = 'unmap' if discard else None
+            found = xml_disk.parse(conf.to_xml())
+            both = allowed and discard
+            self.assertEqual('unmap' if both else None, found.driver.detect_zeroes)
+            self.assertEqual(BlockSource('/dev/disk/by-path/new'), found.source)
+            self.assertEqual('native', found.driver.io)
+
+
+class TestConnector(NativeCase):
+    def test_the_initiator_is_the_one_that_qemu_logs_in_as(self) -> None:
+        self.conf.config(iscsi_initiator_name='iqn.2026-11.lab:qemu', group='blockmirror')
+        novas = {'initiator': 'iqn.2026-11.lab:host', 'host': 'compute-1'}
+        with mock.patch.object(
+            libvirt_driver.LibvirtDriver, 'get_volume_connector', lambda *_: dict(novas)
+        ):
+            found = self.driver.get_volume_connector(self.instance)
+            self.assertEqual({**novas, 'initiator': 'iqn.2026-11.lab:qemu'}, found)
+            self.native('rbd')
+            self.assertEqual(novas, self.driver.get_volume_connector(self.instance))
