@@ -25,7 +25,7 @@ from typing import Any
 import nova.conf
 from nova import exception as nova_exception
 from nova import utils as nova_utils
-from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.block_device import get_volume_id
 from oslo_log import log as logging
 
 from blockmirror_driver import conf as our_conf
@@ -33,6 +33,7 @@ from blockmirror_driver import exception
 from blockmirror_driver.nova.attached import Attached, ConnectionInfo, How, marked
 from blockmirror_driver.nova.disks import NativeDisk, ZeroDetectingDisk
 from blockmirror_driver.nova.engine import Engine
+from blockmirror_driver.nova.gated import GatedDriver
 from blockmirror_driver.nova.native import NativeVolumeDriver
 from blockmirror_driver.nova.volume_swap import VolumeSwap
 from blockmirror_driver.swap.attachments import AttachmentStore
@@ -43,7 +44,7 @@ LOG = logging.getLogger(__name__)
 CONF = nova.conf.CONF
 
 
-class LibvirtDriver(libvirt_driver.LibvirtDriver):
+class LibvirtDriver(GatedDriver):
     """The compute driver.
 
     :param virtapi: leads to nova-compute's manager, whose calls to Cinder after a swap are
@@ -196,7 +197,7 @@ class LibvirtDriver(libvirt_driver.LibvirtDriver):
 
     def _seen(self, connection_info: ConnectionInfo, instance: Any) -> How | None:
         """Return what the guest's XML tells of how a volume was connected."""
-        volume_id = libvirt_driver.driver_block_device.get_volume_id(connection_info)
+        volume_id = get_volume_id(connection_info)
         kind = connection_info.get('driver_volume_type')
         try:
             disks = self._host.get_guest(instance).get_all_disks()
