@@ -13,7 +13,7 @@
 # under the License.
 """The compute driver on a real libvirt, with guests that write; the manager is a stand-in.
 
-    python -m tests.lab run -- VENV/bin/python -m pytest tests/nova/functional
+    python -m tests.lab run -- VENV/bin/python -m pytest tests/functional_nova
 
 where VENV has Nova.
 """
@@ -34,6 +34,7 @@ from nova import objects
 from nova.virt.libvirt import guest as nova_guest
 
 from blockmirror_driver import conf as our_conf
+from blockmirror_driver.model import Seconds
 from blockmirror_driver.nova.driver import LibvirtDriver
 from blockmirror_driver.xml import disk as xml_disk
 from tests.functional.base import LabTestCase
@@ -68,7 +69,7 @@ class Volumes:
 
     def __init__(self, old: Volume, new: Volume, instance: Instance) -> None:
         attached = {instance.uuid: {'attachment_id': 'new'}}
-        self.found = {
+        self.found: dict[str, dict[str, Any]] = {
             old.id: {'id': old.id, 'migration_status': 'migrating'},
             new.id: {
                 'id': new.id,
@@ -131,7 +132,7 @@ class DriverTestCase(LabTestCase):
 
 class TestSwap(DriverTestCase):
     def test_novas_event_loop_brings_our_events(self) -> None:
-        self.assertTrue(self.driver.engine.hypervisor.events_arrive(5))
+        self.assertTrue(self.driver.engine.hypervisor.events_arrive(Seconds(5)))
 
     def test_between_network_disks(self) -> None:
         for source, destination in (('rbd', 'iscsi'), ('iscsi', 'nfs'), ('nfs', 'rbd')):
