@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+#: Cinder's API of attachments that are completed.
+_ATTACHMENTS = '3.44'
 #: Seconds between two lines of progress in the log.
 _PROGRESS_EVERY = 30.0
 #: States in which the guest is on the destination.
@@ -72,6 +74,7 @@ class VolumeSwap:
         self._new_connection_info = new_connection_info
         self._old_id = str(get_volume_id(old_connection_info))
         self._new_id = str(get_volume_id(new_connection_info))
+        self._attachment_ids: tuple[str | None, str | None] = (None, None)
         self._shown = 0.0
 
     def run(self) -> None:
@@ -110,13 +113,23 @@ class VolumeSwap:
         mapping = objects.BlockDeviceMapping.get_by_volume_and_instance(
             context, self._old_id, self._instance.uuid
         )
-        attachment = new.get('attachments', {}).get(self._instance.uuid, {})
-        preflight.check_attachments(mapping.attachment_id, attachment.get('attachment_id'))
+        self._attachment_ids = (mapping.attachment_id, self._new_attachment_id())
+        preflight.check_attachments(*self._attachment_ids)
         preflight.check_encryption(
             driver.volume_encryption(context, self._old_connection_info),
             driver.volume_encryption(context, self._new_connection_info),
         )
         return settings.copy_options(nova.conf.CONF, self._extra_specs(new.get('volume_type_id')))
+
+    def _new_attachment_id(self) -> str | None:
+        """Return the attachment that Nova's API made; the call that we serve leaves it out.
+
+        A volume shows only attachments that are complete, so Cinder is asked for all.
+        """
+        filters = {'volume_id': self._new_id, 'instance_id': self._instance.uuid}
+        client = cinder.cinderclient(self._context, microversion=_ATTACHMENTS)
+        found = client.attachments.list(search_opts={**filters, 'all_tenants': True})
+        return str(found[0].id) if len(found) == 1 else None
 
     def _extra_specs(self, type_name: str | None) -> dict[str, str]:
         """Return the extra specs of a volume type; none when Cinder does not tell."""

@@ -67,14 +67,12 @@ class LiveInstance(Instance):
 class Volumes:
     """Cinder as Nova's client shows it, in the middle of a migration."""
 
-    def __init__(self, old: Volume, new: Volume, instance: Instance) -> None:
-        attached = {instance.uuid: {'attachment_id': 'new'}}
+    def __init__(self, old: Volume, new: Volume) -> None:
         self.found: dict[str, dict[str, Any]] = {
             old.id: {'id': old.id, 'migration_status': 'migrating'},
             new.id: {
                 'id': new.id,
                 'migration_status': f'target:{old.id}',
-                'attachments': attached,
             },
         }
 
@@ -120,8 +118,13 @@ class DriverTestCase(LabTestCase):
         instance = LiveInstance(guest)
         old_info, new_info = self.info(old), self.info(new)
         mapping = mock.Mock(attachment_id='old')
+        client = mock.Mock()
+        client.attachments.list.return_value = [mock.Mock(id='new')]
         with (
-            mock.patch.object(self.driver, '_volume_api', Volumes(old, new, instance)),
+            mock.patch(
+                'blockmirror_driver.nova.volume_swap.cinder.cinderclient', lambda *_, **__: client
+            ),
+            mock.patch.object(self.driver, '_volume_api', Volumes(old, new)),
             mock.patch.object(
                 objects.BlockDeviceMapping, 'get_by_volume_and_instance', return_value=mapping
             ),

@@ -171,7 +171,6 @@ class Cinder:
                 'size': 1,
                 'migration_status': f'target:{OLD_ID}',
                 'volume_type_id': 'fast',
-                'attachments': {INSTANCE_UUID: {'attachment_id': 'attachment-new'}},
             },
         }
 

@@ -59,10 +59,17 @@ class SwapCase(NovaTestCase):
         fast = mock.Mock(extra_specs=self.extra_specs, id='type-id')
         fast.name = 'fast'
         self.cinderclient.return_value.volume_types.list = lambda **_: [fast]
+        self.attachments = [mock.Mock(id='attachment-new')]
+        self.cinderclient.return_value.attachments.list = self.list_attachments
         self.old = info_of(HOST_DEVICE)
         self.new = info_of(RBD, NEW_ID)
         self.host_driver = self.novas_own('fibre_channel')
         self.world.hypervisor.fake_secrets.known |= _cited(self)
+
+    def list_attachments(self, search_opts: dict[str, Any]) -> list[Any]:
+        wanted = {'volume_id': NEW_ID, 'instance_id': INSTANCE_UUID, 'all_tenants': True}
+        self.assertEqual(wanted, search_opts)
+        return self.attachments
 
     def swap(self) -> None:
         self.driver.swap_volume(
@@ -113,7 +120,9 @@ class TestSwap(SwapCase):
 
     def test_a_type_that_cinder_does_not_tell_of_means_the_options_of_nova_conf(self) -> None:
         self.conf.config(bandwidth=7, group='blockmirror')
-        self.cinderclient.side_effect = ConnectionError('cinder is away')
+        self.cinderclient.return_value.volume_types.list = mock.Mock(
+            side_effect=ConnectionError('cinder is away')
+        )
         self.swap()
         self.assertEqual(7, self.world.record().bandwidth)
 
@@ -145,7 +154,7 @@ class TestRefused(SwapCase):
         self.assert_untouched()
 
     def test_a_new_volume_without_an_attachment(self) -> None:
-        self.cinder.volumes[NEW_ID]['attachments'] = {}
+        self.attachments.clear()
         self.assertIn('no attachment of the new volume', self.refused())
         self.assert_untouched()
 
