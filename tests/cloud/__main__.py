@@ -14,6 +14,7 @@
 """Bring a small OpenStack up, down, or use it; see ``--help``."""
 
 import argparse
+import datetime as dt
 import os
 import pathlib
 import subprocess
@@ -148,9 +149,11 @@ class _Cloud:
         self._say('up')
         return 0
 
-    def _catalog(self, *steps: str) -> None:
+    def _catalog(self, *steps: str, since: str = '') -> None:
         argv = [str(SERVICES.python), '-W', 'ignore', '-m', 'tests.cloud.catalog', *steps]
-        done = subprocess.run(argv, cwd=REPOSITORY, env=self._environment(), check=False)
+        done = subprocess.run(
+            argv, cwd=REPOSITORY, env=self._environment() | {'CLOUD_SINCE': since}, check=False
+        )
         if done.returncode:
             raise LabError('cloud', f'{" ".join(steps)} failed')
 
@@ -179,9 +182,10 @@ class _Cloud:
 
     def _restart(self, names: Sequence[str] = ()) -> int:
         openstack = OpenStack(self._site)
+        since = dt.datetime.now(dt.UTC).strftime('%Y-%m-%dT%H:%M:%S')
         for name in names or self._options.services:
             openstack.restart(name)
-        self._catalog('wait')
+        self._catalog('wait', since=since)
         return 0
 
     def _run(self) -> int:

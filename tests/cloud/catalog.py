@@ -74,15 +74,21 @@ def identity(cloud: Any, site: Site) -> None:
 def wait(cloud: Any, _site: Site) -> None:
     """Wait until every service reports itself, and the scheduler knows the hypervisor.
 
+    What a service said before ``CLOUD_SINCE`` (ISO, UTC) does not count for nova-compute: one
+    that was restarted still counts as up for a minute.
+
     :raise LabError: not in time, with what is missing
     """
+    since = os.environ.get('CLOUD_SINCE', '')
     services = {'nova-conductor', 'nova-scheduler', 'nova-compute'}
     backends = {f'{places.NODE}@{name}' for name in places.BACKENDS} | {places.NODE}
     end = time.monotonic() + _UP_S
     while True:
         try:
             missing = services - {
-                one.binary for one in cloud.compute.services() if one.state == 'up'
+                one.binary
+                for one in cloud.compute.services()
+                if one.state == 'up' and (one.updated_at or '') >= since
             }
             missing |= backends - {
                 one.host for one in cloud.block_storage.services() if one.state == 'up'

@@ -149,6 +149,4 @@ class Site:
             'OS_PROJECT_DOMAIN_NAME': 'Default',
             'OS_REGION_NAME': REGION,
             'OS_IDENTITY_API_VERSION': '3',
-            'OS_COMPUTE_API_VERSION': '2.latest',
-            'OS_VOLUME_API_VERSION': '3.latest',
         }
