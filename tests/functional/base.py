@@ -26,8 +26,9 @@ from lxml import etree
 
 from tests.functional.command import Command, Result
 from tests.lab import oracle
+from tests.lab.guest.agent import Stat
 from tests.lab.guest.domain import Domain
-from tests.lab.guest.guest import Guest, Stat
+from tests.lab.guest.guest import Guest
 from tests.lab.lab import Lab
 from tests.lab.pattern import Fill
 from tests.lab.volumes import KINDS, Volume

@@ -13,8 +13,9 @@
 # under the License.
 """The guest of the lab: how it is described, started and asked."""
 
+from tests.lab.guest.agent import Stat, Writer
 from tests.lab.guest.console import AgentError, AgentSilent
 from tests.lab.guest.domain import Domain
-from tests.lab.guest.guest import Guest, Stat, Writer
+from tests.lab.guest.guest import Guest
 
 __all__ = ['AgentError', 'AgentSilent', 'Domain', 'Guest', 'Stat', 'Writer']

@@ -48,10 +48,12 @@ class Console:
     """One client of the agent; QEMU serves one at a time, so close it when done.
 
     Not for use by two threads at once.  An answer that comes after its deadline is dropped.
+
+    :param address: of the serial port: a unix socket, or host and TCP port
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
-        self._path = path
+    def __init__(self, address: pathlib.Path | tuple[str, int]) -> None:
+        self._address = address
         self._socket: socket.socket | None = None
         self._buffer = b''
         self._last_id = 0
@@ -102,10 +104,12 @@ class Console:
 
     def _connect(self, end: float) -> socket.socket:
         if self._socket is None:
-            made = socket.socket(socket.AF_UNIX)
+            place = self._address
+            address = str(place) if isinstance(place, pathlib.Path) else place
+            made = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
             made.settimeout(max(end - time.monotonic(), 0.01))
             try:
-                made.connect(str(self._path))
+                made.connect(address)
             except OSError:
                 made.close()
                 raise
