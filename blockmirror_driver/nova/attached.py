@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from oslo_config import cfg
@@ -149,6 +149,31 @@ class Attached:
             self._store.delete(instance_uuid, volume)
         except exception.JournalUnusable as error:
             LOG.warning('That %s was disconnected could not be recorded: %s', volume, error)
+
+    def check(
+        self, network_disks: Callable[[str], Collection[str]], busy: Collection[str]
+    ) -> None:
+        """Forget records that the guests' XML belies: Nova's own driver was here meanwhile.
+
+        Volumes without a record are judged by that XML when they are disconnected.
+
+        :param network_disks: tells of a guest which volumes QEMU opens in it.
+        :param busy: volumes that are being moved, and may not be in any XML now.
+        :raise JournalUnusable: some may be forgotten.
+        :raise HypervisorUnavailable: some may be forgotten.
+        """
+        for found in self._store.all():
+            if found.volume in busy:
+                continue
+            is_network = found.volume in network_disks(found.instance_uuid)
+            if found.how == How.NATIVE.value:
+                holds = is_network
+            else:
+                # Nova's own driver makes a network disk of rbd as well.
+                holds = not is_network or found.volume.startswith('rbd:')
+            if not holds:
+                LOG.info('%s is not connected as it was (%s)', found.volume, found.how)
+                self._store.delete(found.instance_uuid, found.volume)
 
     def _chosen(self, connection_info: ConnectionInfo) -> How:
         native = self._supported and self._is_native(connection_info)

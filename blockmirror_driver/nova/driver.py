@@ -76,6 +76,7 @@ class LibvirtDriver(GatedDriver):
         super().init_host(host)
         try:
             self.engine.open()
+            self._attached.check(self.engine.network_disks, self.engine.moving())
         except exception.BlockmirrorError as error:
             raise _invalid(f'{error.message}. {error.hint}'.strip()) from error
         self._leave_at_shutdown(manager)

@@ -23,7 +23,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Seconds
+from blockmirror_driver.model import NetworkSource, Seconds
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Observer
 from blockmirror_driver.swap.record import Outcome
@@ -31,6 +31,7 @@ from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.swap.service import SwapService
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.loop import EventLoop
+from blockmirror_driver.xml import domain as xml_domain
 
 LOG = logging.getLogger(__name__)
 
@@ -82,6 +83,26 @@ class Engine:
         """Let go of libvirt; jobs go on. Swaps must have been left before."""
         self.hypervisor.close()
         self.journal.close()
+
+    def network_disks(self, domain_uuid: str) -> set[str]:
+        """Return which volumes QEMU opens in a guest, live, stored, or as a copy's destination.
+
+        :raise HypervisorUnavailable: libvirt does not answer.
+        """
+        try:
+            domain = self.hypervisor.domain(domain_uuid)
+            texts = {domain.xml(), domain.xml(inactive=True)}
+        except exception.DomainNotFound:
+            return set()
+        found = [disk for text in texts for disk in xml_domain.disks(text)]
+        sources = [disk.disk.source for disk in found]
+        sources += [disk.mirror.source for disk in found if disk.mirror and disk.mirror.source]
+        return {source.describe() for source in sources if isinstance(source, NetworkSource)}
+
+    def moving(self) -> set[str]:
+        """Return both volumes of each swap that has not ended."""
+        records = self.journal.records(active_only=True)
+        return {name for each in records for name in (each.source_desc, each.destination_desc)}
 
     def service(self) -> SwapService:
         """Return a service of one thread's own: requests to stop reach only what it runs."""

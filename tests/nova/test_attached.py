@@ -22,6 +22,7 @@ from nova import exception as nova_exception
 from nova.virt.libvirt import config as vconfig
 
 from blockmirror_driver import exception
+from blockmirror_driver.model import RbdSource
 from blockmirror_driver.swap.attachments import Attachment, AttachmentStore
 from tests.nova.base import (
     INSTANCE_UUID,
@@ -172,6 +173,42 @@ class TestWithoutARecord(AttachedCase):
             info['blockmirror'] = mark
             self.disconnect(info)
         self.assertEqual(['disconnect'] * 6, self.stock.calls)
+
+
+class TestAfterNovasOwnDriver(AttachedCase):
+    """It connected volumes meanwhile, and knows nothing of our records."""
+
+    def check(self, *network: str, busy: tuple[str, ...] = ()) -> list[str]:
+        self.driver._attached.check(lambda _uuid: network, busy)
+        return [found.volume for found in self.store.all()]
+
+    def record(self, volume: str, how: str) -> None:
+        self.store.put(Attachment(INSTANCE_UUID, volume, how, 'owner'))
+
+    def test_a_native_one_that_is_no_network_disk_is_forgotten(self) -> None:
+        self.record('nfs:a', 'native')
+        self.record('nfs:b', 'native')
+        self.assertEqual(['nfs:b'], self.check('nfs:b', 'nfs:c'))
+
+    def test_a_hosts_one_that_is_a_network_disk_is_forgotten(self) -> None:
+        self.record('nfs:a', 'host')
+        self.record('nfs:b', 'host')
+        self.record('rbd:p/c', 'host')
+        self.assertEqual(['nfs:b', 'rbd:p/c'], self.check('nfs:a', 'rbd:p/c'))
+
+    def test_what_is_being_moved_stays(self) -> None:
+        self.record('nfs:a', 'native')
+        self.assertEqual(['nfs:a'], self.check(busy=('nfs:a',)))
+
+    def test_the_engine_looks_into_both_definitions_and_at_copies(self) -> None:
+        engine = self.driver.engine
+        self.assertEqual(set(), engine.network_disks('no-such-guest'))
+        self.guest.live_source = RbdSource('p', 'live')
+        self.guest.stored_source = RbdSource('p', 'stored')
+        self.guest.mirrored = (RbdSource('p', 'copy'), 'no')
+        self.assertEqual(
+            {'rbd:p/live', 'rbd:p/stored', 'rbd:p/copy'}, engine.network_disks(self.guest.uuid)
+        )
 
 
 class TestJournal(AttachedCase):
