@@ -30,6 +30,7 @@ from oslo_log import log as logging
 
 from blockmirror_driver import conf as our_conf
 from blockmirror_driver import exception
+from blockmirror_driver.nova import credentials
 from blockmirror_driver.nova.attached import Attached, ConnectionInfo, How, marked
 from blockmirror_driver.nova.disks import NativeDisk, ZeroDetectingDisk
 from blockmirror_driver.nova.engine import Engine
@@ -79,6 +80,8 @@ class LibvirtDriver(GatedDriver):
             self._attached.check(self.engine.network_disks, self.engine.moving())
         except exception.BlockmirrorError as error:
             raise _invalid(f'{error.message}. {error.hint}'.strip()) from error
+        for sentence in credentials.missing(CONF):
+            LOG.warning('%s', sentence)
         self._leave_at_shutdown(manager)
 
     def cleanup_host(self, host: str) -> None:

@@ -28,7 +28,8 @@ from nova.virt.libvirt import driver as libvirt_driver
 
 import blockmirror_driver.nova
 from blockmirror_driver import exception
-from tests.nova.base import NovaTestCase
+from blockmirror_driver.nova import credentials
+from tests.nova.base import CONF, NovaTestCase
 
 
 class ProcessCase(NovaTestCase):
@@ -85,6 +86,19 @@ class TestStart(ProcessCase):
         ):
             engine.open()
         self.assertIn('does not answer', logs.output[0])
+
+
+class TestCredentials(NovaTestCase):
+    def test_what_is_missing_is_named(self) -> None:
+        found = credentials.missing(CONF)
+        self.assertEqual(2, len(found))
+        self.assertIn('[cinder]', found[0])
+        self.assertIn('[service_user]', found[1])
+
+    def test_a_complete_configuration(self) -> None:
+        self.conf.config(auth_type='password', group='cinder')
+        self.conf.config(send_service_user_token=True, group='service_user')
+        self.assertEqual([], credentials.missing(CONF))
 
 
 class TestStop(ProcessCase):
