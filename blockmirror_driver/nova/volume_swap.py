@@ -75,6 +75,7 @@ class VolumeSwap:
         self._old_id = str(get_volume_id(old_connection_info))
         self._new_id = str(get_volume_id(new_connection_info))
         self._attachment_ids: tuple[str | None, str | None] = (None, None)
+        self._swap_id = ''
         self._shown = 0.0
 
     def run(self) -> None:
@@ -91,13 +92,21 @@ class VolumeSwap:
         request = SwapRequest(self._instance.uuid, self._dev, destination, options)
         try:
             outcome = self._driver.engine.run(request, self._observe)
-        except exception.BlockmirrorError as error:
-            if self._may_be_switched(error.swap_id):
+        except Exception as error:
+            if self._is_on(destination):
+                LOG.exception(
+                    'Swap %s: the guest is on volume %s all the same',
+                    self._swap_id,
+                    self._new_id,
+                    instance=self._instance,
+                )
                 self._switched()
                 return
-            if self._has_ended(error.swap_id):
+            if self._has_ended():
                 self._disconnect_new()
-            raise self._failed(error) from error
+            if isinstance(error, exception.BlockmirrorError):
+                raise self._failed(error) from error
+            raise
         if outcome.state not in _SWITCHED:
             raise self._left(outcome)
         self._switched()
@@ -194,29 +203,28 @@ class VolumeSwap:
                 'Volume %s could not be disconnected', self._new_id, instance=self._instance
             )
 
-    def _state(self, swap_id: str | None) -> SwapState | None:
-        if not swap_id:
-            return None
-        return self._driver.engine.journal.record(swap_id).state
-
-    def _has_ended(self, swap_id: str | None) -> bool:
+    def _has_ended(self) -> bool:
         """Whether no block job can hold the new volume any more."""
+        if not self._swap_id:
+            return True
         try:
-            state = self._state(swap_id)
+            return self._driver.engine.journal.record(self._swap_id).state in ENDED
         except exception.BlockmirrorError:
             return False
-        return state is None or state in ENDED
 
-    def _may_be_switched(self, swap_id: str | None) -> bool:
-        """Whether the guest is on the new volume although the engine raised."""
+    def _is_on(self, destination: Disk) -> bool:
+        """Whether the guest's own XML names the new volume, whatever an error says."""
         try:
-            return self._state(swap_id) in _SWITCHED
+            domain = self._driver.engine.hypervisor.domain(self._instance.uuid)
+            source = domain.live_disk(self._dev).disk.source
         except exception.BlockmirrorError:
             return False
+        return xml_disk.same_volume(source, destination.source)
 
     # -- what is told ------------------------------------------------------------------
 
     def _observe(self, event: SwapEvent) -> None:
+        self._swap_id = event.swap_id
         if event.event == 'start':
             LOG.info(
                 'Swap %s: %s, volume %s to volume %s, %s',
@@ -248,7 +256,7 @@ class VolumeSwap:
             )
 
     def _failed(self, error: exception.BlockmirrorError) -> nova_exception.VolumeRebaseFailed:
-        swap = f' (swap {error.swap_id})' if error.swap_id else ''
+        swap = f' (swap {self._swap_id})' if self._swap_id else ''
         hint = f'; {error.hint}' if error.hint else ''
         return nova_exception.VolumeRebaseFailed(reason=f'{error.message}{hint}{swap}')
 

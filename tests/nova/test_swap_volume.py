@@ -133,6 +133,40 @@ class TestSwap(SwapCase):
         self.assertIsInstance(self.guest.live_source, RbdSource)
 
 
+class TestAfterTheSwitch(SwapCase):
+    """Nothing raises: the manager would have Cinder delete the volume that the guest is on."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.really_run = self.driver.engine.run
+
+    def test_an_error_of_our_own(self) -> None:
+        def run(*args: Any) -> None:
+            self.really_run(*args)
+            raise exception.JournalUnusable('disk is full')
+
+        with mock.patch.object(self.driver.engine, 'run', run):
+            self.swap()
+        self.assertEqual(['disconnect'], self.host_driver.calls)
+
+    def test_an_error_that_nobody_thought_of(self) -> None:
+        def run(*args: Any) -> None:
+            self.really_run(*args)
+            raise ZeroDivisionError
+
+        with mock.patch.object(self.driver.engine, 'run', run):
+            self.swap()
+        self.assertIsInstance(self.guest.live_source, RbdSource)
+
+    def test_before_it_such_an_error_raises(self) -> None:
+        with (
+            mock.patch.object(self.driver.engine, 'run', side_effect=ZeroDivisionError),
+            mock.patch.object(self.driver, '_disconnect_volume') as disconnect,
+        ):
+            self.assertRaises(ZeroDivisionError, self.swap)
+        self.assertIs(self.new, disconnect.call_args.args[1])
+
+
 class TestRefused(SwapCase):
     """Before anything is touched."""
 
