@@ -203,9 +203,8 @@ class TestSecrets(NativeCase):
         again = info_of(ISCSI)
         self.disconnect(again)
         self.assertEqual(set(), self.secrets.kept)
-        self.config(again)
+        self.assertEqual(text, self.config(again).to_xml())
         self.assertEqual(1, len(self.secrets.kept))
-        self.assertEqual(text.count('<secret'), self.config(again).to_xml().count('<secret'))
 
     def test_connecting_again_changes_nothing(self) -> None:
         first, again = info_of(ISCSI), info_of(ISCSI)
