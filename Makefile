@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help deps venv demo test unit functional lint format docs man genconfig lab-up lab-down clean
+.PHONY: help deps venv demo test unit functional openstack cloud cloud-up cloud-down lint format docs man genconfig lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -22,7 +22,7 @@ venv: deps ## create .venv with the package and its tools, or bring it up to dat
 demo: venv ## boot a guest and move its disk nfs -> rbd -> iscsi -> nfs while it writes
 	@$(PY) -m tests.demo
 
-test: venv ## unit and functional tests; the last line counts them
+test: venv ## all tests; the last line counts them
 	@$(PY) -m tests.run
 
 unit: venv ## unit tests only
@@ -30,6 +30,18 @@ unit: venv ## unit tests only
 
 functional: venv ## functional tests only, in a lab of their own
 	@$(PY) -m tests.run functional
+
+openstack: venv ## unit tests against Nova's and Cinder's own classes
+	@$(PY) -m tests.run openstack
+
+cloud: venv ## tests on a real OpenStack, in a lab of its own
+	@$(PY) -m tests.run cloud
+
+cloud-up: venv ## start a small OpenStack and leave it running
+	@$(PY) -m tests.cloud up
+
+cloud-down: venv ## stop it
+	@$(PY) -m tests.cloud down
 
 lint: venv ## ruff, mypy, import-linter and the project's own checks
 	$(VENV)/bin/ruff check

@@ -11,14 +11,20 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Run the tests and count them: ``python -m tests.run [unit] [functional]``.
+"""Runs the tests and counts them.
 
-Each suite is a pytest of its own that writes ``build/junit/SUITE.xml``. The functional one
-is two, side by side, each with half of the tests inside a lab of its own that is brought up
-for it and taken down afterwards; what the second prints is shown when it is over. The last
-line printed is ``N passed, N failed``. An error counts as failed, and so does a skipped test,
-since what did not run proves nothing. A suite that leaves no report, or that ran no test, or whose
-pytest ended in any other way than by passing or failing tests, counts as one failure more.
+Each suite is a pytest of its own that writes ``build/junit/SUITE.xml``:
+
+unit        in the project's virtualenv
+openstack   unit tests against Nova's and Cinder's own classes, in the virtualenv of tests.cloud
+functional  two side by side, each with half of the tests in a lab of its own; what the second
+            prints is shown when it is over
+cloud       in a lab with a real Nova, Cinder and all that they need
+
+A lab is brought up for its suite and taken down afterwards. The last line printed is
+``N passed, N failed``. An error counts as failed, and so does a skipped test, since what did
+not run proves nothing. A suite that leaves no report, or that ran no test, or whose pytest ended
+in any other way than by passing or failing tests, counts as one failure more.
 
 Exit status: 0 when at least one test ran and all passed, else 1.
 """
@@ -39,6 +45,7 @@ from pathlib import Path
 
 from lxml import etree
 
+from tests.cloud.environment import SERVICES
 from tests.lab.layout import Layout
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +53,11 @@ REPORTS = ROOT / 'build' / 'junit'
 #: Halves of the functional tests: most of their time is spent waiting for one guest.
 SHARDS = 2
 #: Seconds that a suite may take; a hanging one must still end in a count.
-DEADLINES = {'unit': 900.0, 'functional': 2100.0}
+DEADLINES = {'unit': 900.0, 'openstack': 600.0, 'functional': 2100.0, 'cloud': 1500.0}
+#: What needs Nova or Cinder: without services, and in a lab with all of them.
+OPENSTACK_TESTS = ('tests/nova',)
+CLOUD_TESTS = ('tests/functional_nova', 'tests/cloud')
+CLOUD_NAME = 'test-cloud'
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,35 +153,71 @@ class Shard:
         return [sys.executable, '-m', 'tests.lab', '--name', self.lab_name, *words]
 
 
-def pytest_argv(suite: str, report: Path, extra: Sequence[str]) -> list[str]:
-    """Return the command that runs one suite."""
-    argv = [sys.executable, '-m', 'pytest', f'tests/{suite}', '-q', '--durations=10']
+def pytest_argv(
+    tests: Sequence[str], report: Path, extra: Sequence[str], python: str = sys.executable
+) -> list[str]:
+    """Return the command that runs these tests."""
+    argv = [python, '-m', 'pytest', *tests, '-q', '--durations=10']
     argv += ['-o', 'faulthandler_timeout=600', f'--junitxml={report}']
     return argv + list(extra)
 
 
-def keep_remains(shard: Shard) -> None:
+def keep_remains(lab_name: str, remains: Path) -> None:
     """Copy the lab's logs and artefacts to where they outlive the lab."""
-    layout = Layout.of(shard.lab_name)
-    shutil.rmtree(shard.remains, ignore_errors=True)
+    layout = Layout.of(lab_name)
+    shutil.rmtree(remains, ignore_errors=True)
     for folder in (layout.logs, layout.artefacts):
         with contextlib.suppress(OSError, shutil.Error):
-            shutil.copytree(folder, shard.remains / folder.name, ignore_dangling_symlinks=True)
-    print(f'tests.run: logs and artefacts are in {shard.remains.relative_to(ROOT)}', flush=True)
+            shutil.copytree(folder, remains / folder.name, ignore_dangling_symlinks=True)
+    print(f'tests.run: logs and artefacts are in {remains.relative_to(ROOT)}', flush=True)
 
 
 def run_unit(extra: Sequence[str]) -> Count:
     """Run the unit tests and count them."""
     report = REPORTS / 'unit.xml'
     report.unlink(missing_ok=True)
-    status = call(pytest_argv('unit', report, extra), timeout=DEADLINES['unit'])
+    status = call(pytest_argv(['tests/unit'], report, extra), timeout=DEADLINES['unit'])
     return verdict(status, count(report))
+
+
+def cloud(*words: str) -> list[str]:
+    """A command line of the cloud that the tests use."""
+    return [sys.executable, '-m', 'tests.cloud', '--name', CLOUD_NAME, *words]
+
+
+def run_openstack(extra: Sequence[str]) -> Count:
+    """Run the unit tests that import Nova and Cinder, and count them."""
+    report = REPORTS / 'openstack.xml'
+    report.unlink(missing_ok=True)
+    if call(cloud('venv'), timeout=DEADLINES['cloud']):
+        return Count(failed=1)
+    argv = pytest_argv(OPENSTACK_TESTS, report, extra, str(SERVICES.python))
+    return verdict(call(argv, timeout=DEADLINES['openstack']), count(report))
+
+
+def run_cloud(extra: Sequence[str]) -> Count:
+    """Run the tests on a real OpenStack, and count them."""
+    report = REPORTS / 'cloud.xml'
+    report.unlink(missing_ok=True)
+    call(cloud('down'), timeout=120)
+    try:
+        counted = Count(failed=1)
+        if call(cloud('up'), timeout=DEADLINES['cloud']) == 0:
+            argv = cloud('run', '--', *pytest_argv(CLOUD_TESTS, report, extra, 'python'))
+            counted = verdict(call(argv, timeout=DEADLINES['cloud']), count(report))
+        else:
+            print('tests.run: the cloud did not come up', flush=True)
+        if counted.failed:
+            keep_remains(CLOUD_NAME, ROOT / 'build' / 'lab' / 'cloud')
+        return counted
+    finally:
+        call(cloud('down'), timeout=120)
 
 
 def run_shard(shard: Shard, extra: Sequence[str]) -> Count:
     """Run one part of the functional tests in its lab, and count it."""
     shard.report.unlink(missing_ok=True)
-    argv = pytest_argv('functional', shard.report, [*extra, f'--shard={shard}'])
+    argv = pytest_argv(['tests/functional'], shard.report, [*extra, f'--shard={shard}'])
     # What an interrupted run left is taken down first, so that each run starts alike.
     call(shard.lab('down'), timeout=120)
     try:
@@ -181,7 +228,7 @@ def run_shard(shard: Shard, extra: Sequence[str]) -> Count:
         else:
             print('tests.run: the lab did not come up', flush=True)
         if counted.failed:
-            keep_remains(shard)
+            keep_remains(shard.lab_name, shard.remains)
         return counted
     finally:
         call(shard.lab('down'), timeout=120)
@@ -231,6 +278,14 @@ def _beside(shard: Shard) -> Iterator[subprocess.Popen[bytes]]:
             process.terminate()
 
 
+RUNNERS = {
+    'unit': run_unit,
+    'openstack': run_openstack,
+    'functional': run_functional,
+    'cloud': run_cloud,
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the suites that were asked for, all by default."""
     parser = argparse.ArgumentParser(prog='python -m tests.run', description=__doc__)
@@ -249,12 +304,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     total = Count()
     for suite in suites:
         started = time.monotonic()
-        if suite == 'unit':
-            counted = run_unit(extra)
-        elif options.shard is not None:
+        if suite == 'functional' and options.shard is not None:
             counted = run_shard(options.shard, extra)
         else:
-            counted = run_functional(extra)
+            counted = RUNNERS[suite](extra)
         print(f'{suite}: {counted}, {time.monotonic() - started:.0f} s', flush=True)
         total += counted
     print(total, flush=True)

@@ -99,16 +99,58 @@ class Api:
         server.reconnect()
         return server
 
+    def reboot(self, server: Server, kind: str) -> None:
+        """Reboot a server, ``SOFT`` or ``HARD``, and wait for its agent."""
+        server.console.close()
+        self.cloud.compute.reboot_server(server.id, kind)
+        self._wait_status(server, 'ACTIVE')
+        server.reconnect()
+
+    def stop(self, server: Server) -> None:
+        """Stop a server."""
+        server.console.close()
+        self.cloud.compute.stop_server(server.id)
+        self._wait_status(server, 'SHUTOFF')
+
+    def start(self, server: Server) -> None:
+        """Start a stopped server, and wait for its agent."""
+        self.cloud.compute.start_server(server.id)
+        self._wait_status(server, 'ACTIVE')
+        server.reconnect()
+
+    def _wait_status(self, server: Server, status: str) -> None:
+        def reached() -> bool:
+            found = self.cloud.compute.get_server(server.id)
+            return found.status == status and not found.task_state
+
+        wait_until(reached, WAIT_S, f'{server.name} is {status}')
+
+    def swap(self, server: Server, old: Record, new: Record) -> None:
+        """Ask Nova for a swap as Cinder does, but without Cinder."""
+        path = f'/servers/{server.id}/os-volume_attachments/{old.id}'
+        body = {'volumeAttachment': {'volumeId': new.id}}
+        answer = self.as_user('cinder', 'service').compute.put(path, json=body)
+        if answer.status_code >= 300:
+            raise LabError('nova', f'swap: {answer.status_code} {answer.text[:300]}')
+
+    def swap_failure(self, server: Server) -> str | None:
+        """The result of the newest swap that Nova's records of actions show, once there is one."""
+        path = f'/servers/{server.id}/os-instance-actions'
+        for one in self.cloud.compute.get(path).json()['instanceActions']:
+            if one['action'] == 'swap_volume':
+                told = self.cloud.compute.get(f'{path}/{one["request_id"]}').json()
+                events = told['instanceAction']['events']
+                results = [event['result'] for event in events if event['result']]
+                return results[0] if results else None
+        return None
+
     def delete_server(self, server: Server) -> None:
         """Delete it and wait until it is gone."""
         server.console.close()
         self.cloud.compute.delete_server(server.id)
-        self.cloud.compute.wait_for_delete(
-            self.cloud.compute.get_server(server.id), interval=1, wait=WAIT_S
-        ) if self._exists(server) else None
-
-    def _exists(self, server: Server) -> bool:
-        return self.cloud.compute.find_server(server.id) is not None
+        wait_until(
+            lambda: self.cloud.compute.find_server(server.id) is None, WAIT_S, 'the server is gone'
+        )
 
     # -- volumes -----------------------------------------------------------------------
 
@@ -251,8 +293,19 @@ class Api:
             return self.site.share_path(volume.backend) / volume.name
         return self.site.iscsi_files / volume.name
 
+    def volume_type(self, name: str, extra_specs: dict[str, str]) -> None:
+        """Make a volume type unless it is there."""
+        if self.cloud.block_storage.find_type(name) is None:
+            self.cloud.block_storage.create_type(name=name, extra_specs=extra_specs)
+
     def swaps(self) -> list[dict[str, Any]]:
         """The rows of our journal, as ``blockmirror list`` shows them."""
-        argv = ['blockmirror', '--journal', str(self.site.journal), 'list', '-f', 'json']
-        found: list[dict[str, Any]] = json.loads(run(argv))
+        found: list[dict[str, Any]] = json.loads(self.blockmirror('list', '-f', 'json'))
         return found
+
+    def blockmirror(self, verb: str, *words: str) -> str:
+        """Run our command on the journal of nova-compute, and return what it printed.
+
+        :raise LabError: it failed
+        """
+        return run(['blockmirror', verb, '--journal', str(self.site.journal), *words])

@@ -144,6 +144,13 @@ class Infrastructure:
         for path in (*(site.share_path(name) for name in places.NFS), site.targets):
             path.mkdir(parents=True, exist_ok=True)
         site.iscsi_files.mkdir(mode=0o700, exist_ok=True)
+        for service in ('nova', 'cinder'):
+            base = site.state / service / 'mnt'
+            base.mkdir(parents=True, exist_ok=True)
+            if not base.is_mount():
+                # Python takes a directory for a mount point only when its device differs from
+                # its parent's; a directory of the same file system, bound to it, would not do.
+                run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'mounts', str(base)])
         tgt = pathlib.Path('/etc/tgt')
         double = site.layout.hostdirs / 'etc/tgt'
         if not double.exists():

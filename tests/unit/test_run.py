@@ -86,7 +86,7 @@ class TestSuites(unittest.TestCase):
             mock.patch.object(run, 'keep_remains') as keep,
         ):
             self.assertEqual(run.Count(0, 1), run.run_shard(run.Shard(1, 2), []))
-        keep.assert_called_once_with(run.Shard(1, 2))
+        keep.assert_called_once_with('test-1', run.Shard(1, 2).remains)
         self.assertEqual(['down', 'up', 'down'], [c.args[0][-1] for c in call.call_args_list])
 
     def test_shards_have_labs_and_reports_of_their_own(self) -> None:
