@@ -32,6 +32,7 @@ What a family means to the caller::
     |   |   +-- DestinationSilent     it did not answer within the deadline
     |   +-- SecretUnavailable         a secret is needed and is not there
     |   +-- BudgetExhausted           too many swaps or too much bandwidth in use
+    |   +-- HostDraining              the host takes no new swaps
     |   +-- SwapNotFound
     |   +-- SwapNotOwned              another living process owns the swap
     |   +-- WrongState                the request does not fit the swap's state
@@ -71,6 +72,7 @@ __all__ = (
     'DomainNotFound',
     'EncryptedVolume',
     'GuestGone',
+    'HostDraining',
     'HypervisorUnavailable',
     'InvalidConnectionInfo',
     'InvalidDisk',
@@ -242,6 +244,12 @@ class BudgetExhausted(Refused):
 
     retryable = True
     default_hint = 'wait for a running swap to end, or raise the limit'
+
+
+class HostDraining(Refused):
+    """New swaps are refused on this host, as an operator asked for."""
+
+    default_hint = 'blockmirror drain off, or move the guest to another host first'
 
 
 class SwapNotFound(Refused):

@@ -71,9 +71,13 @@ class Show(RecordCommand):
         row = self.app.journal.record(parsed_args.swap)
         history = render.steps(self.app.journal.steps(row.id))
         columns = render.record(row)
+        owed = render.duties(self.app.journal.duties.owed(row.id))
         if parsed_args.formatter in ('json', 'yaml'):
-            columns['history'] = history
+            columns |= {'owed': owed, 'history': history}
         else:
+            columns['owed'] = '\n'.join(
+                f'{one["step"]}, tried {one["attempts"]} times: {one["error"]}' for one in owed
+            )
             columns['history'] = '\n'.join(
                 f'{step["at"]} {step["state"]}: {step["detail"]}' for step in history
             )

@@ -22,6 +22,7 @@ from blockmirror_driver.model import Disk, format_bytes
 
 if TYPE_CHECKING:
     # Late: the journal needs sqlite3, and `blockmirror xml` nothing of it.
+    from blockmirror_driver.swap.duties import Duty
     from blockmirror_driver.swap.journal import Step
     from blockmirror_driver.swap.record import Outcome, SwapRecord
 
@@ -100,6 +101,14 @@ def steps(history: tuple[Step, ...]) -> list[dict[str, str]]:
     return [
         {'at': moment(step.at), 'state': step.state.value, 'detail': step.detail}
         for step in history
+    ]
+
+
+def duties(owed: tuple[Duty, ...]) -> list[dict[str, Any]]:
+    """Return what is still owed to others once a swap has ended."""
+    return [
+        {'step': one.name, 'attempts': one.attempts, 'error': one.error, 'due': moment(one.due_at)}
+        for one in owed
     ]
 
 

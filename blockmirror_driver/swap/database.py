@@ -108,9 +108,10 @@ class Database:
                     f'journal {self.path} is of schema {version}, not {rows.SCHEMA_VERSION}',
                     hint='it was written by a newer release; upgrade this one',
                 )
-            if version == 0:
-                for statement in filter(str.strip, rows.SCHEMA.split(';')):
-                    db.execute(statement)
+            if version < rows.SCHEMA_VERSION:
+                for upgrade in rows.UPGRADES[version:]:
+                    for statement in filter(str.strip, upgrade.split(';')):
+                        db.execute(statement)
                 db.execute(f'PRAGMA user_version = {rows.SCHEMA_VERSION}')
             db.execute('COMMIT')
         except BaseException:

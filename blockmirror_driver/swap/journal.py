@@ -32,10 +32,13 @@ from blockmirror_driver import exception
 from blockmirror_driver.mirror.progress import Progress
 from blockmirror_driver.swap import rows
 from blockmirror_driver.swap.database import Database
+from blockmirror_driver.swap.duties import Duties
 from blockmirror_driver.swap.owner import Owner
 from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.request import Ending, RequestKind
 from blockmirror_driver.swap.states import SwapState, may_follow
+
+_DRAIN = 'drain'
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,11 @@ class Journal:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._db = Database(self.path)
+
+    @property
+    def duties(self) -> Duties:
+        """What is still owed once a swap has ended."""
+        return Duties(self._db)
 
     def exists(self) -> bool:
         """Tell whether anything was ever written."""
@@ -274,12 +282,36 @@ class Journal:
         return row is not None and row[0] is not None
 
     def prune(self, before: float) -> int:
-        """Forget swaps that ended before a time (seconds since the epoch); return how many."""
+        """Forget swaps that ended before a time (seconds since the epoch); return how many.
+
+        Those that something is owed for stay.
+        """
+        kept = {duty.swap_id for duty in self.duties.owed()}
+        marks = ', '.join('?' * len(kept))
         with self._db.write() as db:
             return db.execute(
-                f'DELETE FROM swap WHERE state IN ({rows.ENDED_STATES}) AND updated_at < ?',  # noqa: S608
-                (before,),
+                f'DELETE FROM swap WHERE state IN ({rows.ENDED_STATES}) AND updated_at < ?'  # noqa: S608
+                f' AND id NOT IN ({marks})',
+                (before, *kept),
             ).rowcount
+
+    @property
+    def draining(self) -> bool:
+        """Whether new swaps are refused on this host."""
+        if not self.exists():
+            return False
+        with self._db.read() as db:
+            row = db.execute('SELECT value FROM setting WHERE name = ?', (_DRAIN,)).fetchone()
+        return row is not None and row[0] == 'on'
+
+    def drain(self, on: bool) -> None:
+        """Refuse new swaps on this host from now on, or take them again."""
+        with self._db.write() as db:
+            db.execute(
+                'INSERT INTO setting (name, value) VALUES (?, ?)'
+                ' ON CONFLICT (name) DO UPDATE SET value = excluded.value',
+                (_DRAIN, 'on' if on else 'off'),
+            )
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

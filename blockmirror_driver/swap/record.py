@@ -31,7 +31,8 @@ class SwapRecord:
     references only; the ``*_desc`` name the volumes without addresses. Times are seconds
     since the epoch, sizes are bytes, rates are bytes/s. ``guest_run`` names the run of the
     guest that the swap began in (see :func:`~blockmirror_driver.swap.evidence.run_of`), empty
-    when it is not known.
+    when it is not known. ``door`` is what whoever asked for the swap needs to know of it later;
+    it never holds a secret.
     """
 
     id: str
@@ -61,6 +62,7 @@ class SwapRecord:
     exit_code: int | None = None
     options: str = field(default='{}', repr=False)
     guest_run: str = ''
+    door: str = field(default='', repr=False)
 
     @property
     def owner_alive(self) -> bool:

@@ -42,6 +42,7 @@ class SwapRequest:
     :param domain: name or UUID.
     :param dev: the disk's target, for example ``vda``.
     :param hold: stay in READY until a request to pivot, to finish or to cancel comes.
+    :param door: what whoever asks needs to know of it later; kept in the journal, so no secret.
     """
 
     domain: str
@@ -50,6 +51,7 @@ class SwapRequest:
     options: CopyOptions
     ending: Ending = Ending.PIVOT
     hold: bool = False
+    door: str = ''
 
 
 class RecoverAction(enum.Enum):

@@ -22,9 +22,7 @@ from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.request import Ending
 from blockmirror_driver.swap.states import ENDED, SwapState
 
-SCHEMA_VERSION = 1
-
-SCHEMA = """
+_FIRST = """
 CREATE TABLE swap (
     id TEXT PRIMARY KEY,
     domain_name TEXT NOT NULL,
@@ -72,6 +70,29 @@ CREATE TABLE request (
     taken_at REAL
 ) STRICT;
 """
+#: Who asked for a swap, what is owed afterwards, and what is set for the whole host.
+_SECOND = """
+ALTER TABLE swap ADD COLUMN door TEXT NOT NULL DEFAULT '';
+CREATE TABLE duty (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    swap_id TEXT NOT NULL REFERENCES swap (id) ON DELETE CASCADE,
+    side TEXT NOT NULL,
+    name TEXT NOT NULL,
+    argument TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    error TEXT NOT NULL DEFAULT '',
+    due_at REAL NOT NULL,
+    done_at REAL,
+    UNIQUE (swap_id, side, name)
+) STRICT;
+CREATE TABLE setting (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT;
+"""
+#: The statements that lead from each version of the schema to the next, from an empty file on.
+UPGRADES = (_FIRST, _SECOND)
+SCHEMA_VERSION = len(UPGRADES)
 
 #: Columns of a swap, in the order of the record's fields.
 COLUMNS = ', '.join(SwapRecord.__dataclass_fields__)

@@ -189,6 +189,7 @@ class SwapService:
             updated_at=now,
             options=json.dumps(asdict(request.options)),
             guest_run=plan.guest_run,
+            door=request.door,
         )
 
     def _budget(self) -> Budget:
@@ -199,13 +200,17 @@ class SwapService:
         """Checks that need the journal."""
         try:
             self._journal.check()
+            draining = self._journal.draining
             running = budget.reservations(self._journal)
         except exception.JournalUnusable as error:
             return [checks.failed('journal', error)]
         found = [checks.passed('journal', 'it can be written')]
-        refusal = self._budget().refusal(running, subject.request.options.bandwidth)
-        if refusal:
-            found.append(checks.failed('budget', exception.BudgetExhausted(refusal)))
+        if draining:
+            refusal = exception.HostDraining('this host takes no new swaps')
+            found.append(checks.failed('drain', refusal))
+        over = self._budget().refusal(running, subject.request.options.bandwidth)
+        if over:
+            found.append(checks.failed('budget', exception.BudgetExhausted(over)))
         else:
             found.append(checks.passed('budget', f'{len(running)} swaps are running'))
         return [*found, self._no_open_swap(subject)]

@@ -29,6 +29,7 @@ COMMANDS = (
     'cancel',
     'copy',
     'doctor',
+    'drain',
     'hold',
     'list',
     'pivot',

@@ -326,6 +326,10 @@ class RaceTest(PlanTestCase):
 
         self.assertRaises(exception.BudgetExhausted, self._run_after, use_up)
 
+    def test_the_host_drains(self) -> None:
+        self.journal.drain(True)
+        self.assertRaises(exception.HostDraining, self._run_after, lambda: None)
+
     def test_the_guest_went(self) -> None:
         self.assertRaises(exception.BlockmirrorError, self._run_after, self.guest.die)
         self.assertEqual(SwapState.REVERTED, self.world.record().state)
