@@ -17,7 +17,7 @@
 - BM302 nothing of ours sleeps: wait on a queue, an event or a condition
 - BM303 libvirt is imported in ``virt/`` only
 - BM304 XML libraries are imported in ``xml/`` only
-- BM305 a secret is revealed in ``virt/secrets.py`` only
+- BM305 a secret is revealed in the ``secrets.py`` of ``virt/`` and ``qemu/`` only
 - BM306 a log call gets its values as arguments, not formatted into the message
 - BM307 what is raised belongs to our tree of errors
 - BM308 nova and cinder are imported by their doors only, ``nova/`` and ``cinder/``
@@ -34,6 +34,8 @@ from pathlib import PurePath
 Finding = tuple[int, int, str, type]
 
 PACKAGE = 'blockmirror_driver'
+#: Where a secret's value is handed on: to libvirt, and to QEMU's own tools.
+REVEALERS = frozenset({('virt', 'secrets.py'), ('qemu', 'secrets.py')})
 LOG_METHODS = frozenset({'debug', 'info', 'warning', 'error', 'exception', 'critical', 'log'})
 #: Builtins that tell a caller nothing; those of a protocol (TypeError, NotImplementedError,
 #: StopIteration, SystemExit, KeyboardInterrupt) are left to who implements it.
@@ -122,8 +124,8 @@ class Checks:
         owner = node.func.value
         if ast.unparse(node.func) == 'time.sleep':
             yield 'BM302 wait on a queue or an event, do not sleep'
-        if node.func.attr == 'reveal' and self._place != ('virt', 'secrets.py'):
-            yield 'BM305 only virt/secrets.py reveals a secret'
+        if node.func.attr == 'reveal' and self._place not in REVEALERS:
+            yield 'BM305 only the secrets.py of virt/ and qemu/ reveals a secret'
         logs = isinstance(owner, ast.Name) and owner.id in ('LOG', 'log', 'logger')
         if logs and node.func.attr in LOG_METHODS and any(map(_formatted, node.args)):
             yield 'BM306 give the log call its values as arguments'

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 from oslo_config import cfg
 
-from blockmirror_driver.conf import copy, host, journal, nova, volume
+from blockmirror_driver.conf import cinder, copy, host, journal, nova, volume
 
 #: The option group that all of our options live in.
 GROUP = 'blockmirror'
 
-MODULES = (host, journal, copy, volume, nova)
+MODULES = (host, journal, copy, volume, nova, cinder)
 
 CONF = cfg.CONF
 

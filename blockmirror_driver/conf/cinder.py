@@ -28,3 +28,30 @@ cinder-volume runs as. Two backends need two directories.
 """,
     ),
 ]
+
+#: In ``[blockmirror]`` of cinder.conf, where ``bandwidth``, ``copy_timeout`` and
+#: ``probe_timeout`` count as well.
+OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'offline_copy',
+        default='auto',
+        choices=[
+            ('auto', "copy where both kinds are known and both volumes open; else Cinder's way"),
+            ('always', "copy, or fail the migration: never Cinder's way"),
+            ('never', "Cinder's way: attach both volumes to this host and run dd"),
+        ],
+        help="""
+How cinder-volume copies a volume that no server uses, when ``volume_manager`` is ours.
+
+Related options: ``offline_verify``, ``bandwidth``, ``copy_timeout``, ``probe_timeout``.
+""",
+    ),
+    cfg.BoolOpt(
+        'offline_verify',
+        default=False,
+        help="""
+Read both volumes once more after an offline copy, and fail the migration if they differ. It takes
+about as long as the copy.
+""",
+    ),
+]

@@ -35,7 +35,7 @@ class Secret:
         self._value = value.encode() if isinstance(value, str) else bytes(value)
 
     def reveal(self) -> bytes:
-        """Return the bytes. Only the libvirt secret store may call this."""
+        """Return the bytes. Only who hands them to libvirt or QEMU may call this."""
         return self._value
 
     def __eq__(self, other: object) -> bool:
