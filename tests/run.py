@@ -55,7 +55,7 @@ SHARDS = 2
 #: Seconds that a suite may take; a hanging one must still end in a count.
 DEADLINES = {'unit': 900.0, 'openstack': 600.0, 'functional': 2100.0, 'cloud': 1500.0}
 #: What needs Nova or Cinder: without services, and in a lab with all of them.
-OPENSTACK_TESTS = ('tests/nova',)
+OPENSTACK_TESTS = ('tests/nova', 'tests/cinder')
 CLOUD_TESTS = ('tests/functional_nova', 'tests/cloud')
 CLOUD_NAME = 'test-cloud'
 

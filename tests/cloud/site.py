@@ -28,7 +28,6 @@ from typing import Self
 
 from tests.cloud.environment import SERVICES
 from tests.lab.layout import Layout, write_private
-from tests.lab.namespace import REPOSITORY
 
 HOST = '127.0.0.1'
 #: Nova's and Cinder's name of this machine.
@@ -40,7 +39,7 @@ KEYSTONE, GLANCE, PLACEMENT, NOVA, CINDER, NEUTRON = 5000, 9292, 8778, 8774, 877
 #: Cinder's backends in the order of ``enabled_backends``; each has a volume type of its name.
 RBD = {'rbd1': ('volumes', 'cloud1'), 'rbd2': ('volumes2', 'cloud2')}
 NFS = ('nfs1', 'nfs2')
-ISCSI = ('iscsi1',) if (REPOSITORY / 'blockmirror_driver/cinder/tgtfile.py').exists() else ()
+ISCSI = ('iscsi1',)
 BACKENDS = (*RBD, *NFS, *ISCSI)
 #: Volume types that no backend is pinned to: one may migrate a volume of theirs anywhere.
 UNPINNED = {'any': None, 'rbdany': 'ceph'}

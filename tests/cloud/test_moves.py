@@ -22,7 +22,7 @@ from tests.cloud.base import CloudTestCase
 _ROUND = {
     'rbd1': 'rbd2',
     'rbd2': 'nfs1',
-    'nfs1': 'iscsi1' if places.ISCSI else 'nfs2',
+    'nfs1': 'iscsi1',
     'iscsi1': 'nfs2',
     'nfs2': 'rbd1',
 }
