@@ -23,6 +23,7 @@ Cinder's own step is taken: both volumes attached to this host, and ``dd``.
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,9 @@ LOG = log.getLogger(__name__)
 _STEP = 10.0
 #: Seconds between two looks at whether the migration is still wanted.
 _LOOK = 10.0
+#: Seconds for which Ceph remembers a client that was killed, and refuses to delete what it had
+#: open (osd_client_watch_timeout is 30).
+_CEPH_FORGETS = 31.0
 
 
 class VolumeManager(manager.VolumeManager):
@@ -93,13 +97,19 @@ class VolumeManager(manager.VolumeManager):
             _Connected(self, ctxt, src_vol, properties, remote in ('src', 'both')) as origin,
         ):
             wishes = self._wishes(ctxt, src_vol, dest_vol, to)
-            copied = copy.copy(
-                origin,
-                to,
-                wishes,
-                progress=_Progress(src_vol.id),
-                cancelled=_cancelled(ctxt, src_vol),
-            )
+            try:
+                copied = copy.copy(
+                    origin,
+                    to,
+                    wishes,
+                    progress=_Progress(src_vol.id),
+                    cancelled=_cancelled(ctxt, src_vol),
+                )
+            except (exception.TimedOut, exception.Cancelled):
+                if isinstance(to.source, RbdSource):
+                    # Cinder is about to delete it, and does not try for that long.
+                    threading.Event().wait(_CEPH_FORGETS)
+                raise
         LOG.info('Volume %s was copied to %s: %s', src_vol.id, dest_vol.id, copy.describe(copied))
 
     def _wishes(self, ctxt: Any, src_vol: Any, dest_vol: Any, to: Disk) -> copy.Wishes:

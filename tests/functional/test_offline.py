@@ -149,7 +149,7 @@ class OfflineTest(LabTestCase):
 
     def test_destination_dies(self) -> None:
         """The copy fails or runs into its deadline; the source is as it was."""
-        source, to = self.made('rbd', filled=True), self.made('iscsi')
+        source, to = self.made('nfs', filled=True), self.made('iscsi')
         before = digest(source)
         killed: list[bool] = []
 
@@ -166,14 +166,14 @@ class OfflineTest(LabTestCase):
             self.disk(source),
             self.disk(to),
             bandwidth=BytesPerSecond(4 * MIB),
-            timeout=Seconds(8.0),
+            timeout=Seconds(4.0),
             cancelled=kill,
         )
         self.assertEqual(before, digest(source))
 
     def test_cancel(self) -> None:
         """Nobody writes to the destination any more when the error comes."""
-        source, to = self.made('nfs', filled=True), self.made('rbd')
+        source, to = self.made('nfs', filled=True), self.made('iscsi')
         before = digest(source)
         self.assertRaises(
             exception.Cancelled,
