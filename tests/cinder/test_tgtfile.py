@@ -13,6 +13,7 @@
 # under the License.
 """The file-backed iSCSI driver, with Cinder's own classes and without a tgtd."""
 
+import logging
 import pathlib
 import re
 import stat
@@ -109,7 +110,7 @@ class Case(testtools.TestCase):
         options = configuration.Configuration(manager.volume_backend_opts, config_group='tf')
         options.append_config_values(conf.BACKEND_OPTS)
         self.configuration = options
-        self.log = self.useFixture(fixtures.FakeLogger(level=0))
+        self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
         self.driver = self.make()
         self.driver.do_setup(None)
         self.driver.check_for_setup_error()
