@@ -33,9 +33,12 @@ from blockmirror_driver import exception
 from blockmirror_driver.nova import credentials
 from blockmirror_driver.nova.attached import Attached, ConnectionInfo, How, marked
 from blockmirror_driver.nova.disks import NativeDisk, ZeroDetectingDisk
+from blockmirror_driver.nova.duties import NovaDuties
 from blockmirror_driver.nova.engine import Engine
 from blockmirror_driver.nova.gated import GatedDriver
+from blockmirror_driver.nova.guard import Guard, guard
 from blockmirror_driver.nova.native import NativeVolumeDriver
+from blockmirror_driver.nova.reconciler import Reconciler
 from blockmirror_driver.nova.volume_swap import VolumeSwap
 from blockmirror_driver.swap.attachments import AttachmentStore
 from blockmirror_driver.volume import initiator
@@ -63,6 +66,9 @@ class LibvirtDriver(GatedDriver):
             self._native.disk,
             supported=CONF.libvirt.virt_type in ('kvm', 'qemu'),
         )
+        self.guard = Guard(self._volume_api)
+        self.duties = NovaDuties(self)
+        self._reconciler = Reconciler(self.engine, self.duties, CONF)
 
     # -- the process -------------------------------------------------------------------
 
@@ -80,14 +86,24 @@ class LibvirtDriver(GatedDriver):
             self._attached.check(self.engine.network_disks, self.engine.moving())
         except exception.BlockmirrorError as error:
             raise _invalid(f'{error.message}. {error.hint}'.strip()) from error
+        self.guard = guard(manager)
         for sentence in credentials.missing(CONF):
             LOG.warning('%s', sentence)
         self._leave_at_shutdown(manager)
+        self._reconciler.start()
 
     def cleanup_host(self, host: str) -> None:
         """Stop: running copies are left running, to be taken up at the next start."""
-        self.engine.leave()
+        self._leave()
         super().cleanup_host(host)
+
+    def _leave(self) -> None:
+        self._reconciler.stop()
+        self.engine.leave()
+
+    def blocked(self, instance_uuid: str) -> str:
+        """Return why a guest must be neither started nor moved; empty when it may."""
+        return self._reconciler.blocked(instance_uuid)
 
     def _manager(self) -> Any:
         """Return nova-compute's manager.
@@ -110,7 +126,7 @@ class LibvirtDriver(GatedDriver):
 
         def watch() -> None:
             stopping.wait()
-            self.engine.leave()
+            self._leave()
 
         threading.Thread(target=watch, name='blockmirror-shutdown', daemon=True).start()
 
@@ -230,6 +246,10 @@ class LibvirtDriver(GatedDriver):
     ) -> None:
         """Disconnect a volume from this host, the way it was connected."""
         self._disconnect_volume(context, connection_info, instance)
+
+    def mark_connected(self, connection_info: ConnectionInfo, instance: Any) -> None:
+        """Mark a connection_info with how its volume was connected."""
+        self._look_up(connection_info, instance)
 
     def volume_config(self, connection_info: ConnectionInfo, disk_info: dict[str, Any]) -> Any:
         """Return the disk that Nova would put into the guest's XML."""

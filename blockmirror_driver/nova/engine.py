@@ -26,7 +26,7 @@ from blockmirror_driver import exception
 from blockmirror_driver.model import NetworkSource, Seconds
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Observer
-from blockmirror_driver.swap.record import Outcome
+from blockmirror_driver.swap.record import Outcome, RecoverResult
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.swap.service import SwapService
 from blockmirror_driver.virt.connection import Hypervisor
@@ -115,6 +115,14 @@ class Engine:
         """
         with self._kept(self.service()) as service:
             return service.run(request, observer=observer)
+
+    def recover(self, swap_id: str) -> tuple[RecoverResult, ...]:
+        """Take up a swap that nobody runs; see :meth:`SwapService.recover`.
+
+        :raise Refused: also when nova-compute is stopping.
+        """
+        with self._kept(self.service()) as service:
+            return service.recover(swap_id)
 
     @contextlib.contextmanager
     def _kept(self, service: SwapService) -> Iterator[SwapService]:

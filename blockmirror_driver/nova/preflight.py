@@ -53,8 +53,10 @@ def check_migration(old: Volume, new: Volume) -> None:
         )
 
 
-def check_attachments(old_attachment_id: str | None, new_attachment_id: str | None) -> None:
-    """Check that both sides are attachments of their own, which can be completed and deleted.
+def check_attachments(
+    old_attachment_id: str | None, new_attachment_id: str | None
+) -> tuple[str, str]:
+    """Return both ids: each side has an attachment of its own, to be completed or deleted.
 
     :raise PlanRefused: nothing was touched.
     """
@@ -67,6 +69,7 @@ def check_attachments(old_attachment_id: str | None, new_attachment_id: str | No
         raise _refused(
             'Cinder shows no attachment of the new volume to this server', 'start the move again'
         )
+    return old_attachment_id, new_attachment_id
 
 
 def check_encryption(old: object, new: object) -> None:

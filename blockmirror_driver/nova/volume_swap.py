@@ -36,9 +36,10 @@ from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.model import Disk
 from blockmirror_driver.nova import preflight, settings
 from blockmirror_driver.nova.attached import ConnectionInfo
+from blockmirror_driver.nova.context import SwapContext
 from blockmirror_driver.swap.record import Outcome, SwapEvent
 from blockmirror_driver.swap.request import SwapRequest
-from blockmirror_driver.swap.states import ENDED, SwapState
+from blockmirror_driver.swap.states import SWITCHED
 from blockmirror_driver.xml import disk as xml_disk
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ LOG = logging.getLogger(__name__)
 _ATTACHMENTS = '3.44'
 #: Seconds between two lines of progress in the log.
 _PROGRESS_EVERY = 30.0
-#: States in which the guest is on the destination.
-_SWITCHED = frozenset({SwapState.PIVOTED, SwapState.VERIFIED, SwapState.CLEANED})
 
 
 class VolumeSwap:
@@ -69,12 +68,12 @@ class VolumeSwap:
         self._driver = driver
         self._context = context
         self._instance = instance
+        self._mountpoint = mountpoint
         self._dev = mountpoint.rpartition('/')[2]
         self._old_connection_info = old_connection_info
         self._new_connection_info = new_connection_info
         self._old_id = str(get_volume_id(old_connection_info))
         self._new_id = str(get_volume_id(new_connection_info))
-        self._attachment_ids: tuple[str | None, str | None] = (None, None)
         self._swap_id = ''
         self._shown = 0.0
 
@@ -84,12 +83,19 @@ class VolumeSwap:
         :raise VolumeRebaseFailed: the guest is on the old volume, or nobody can tell yet:
             then the reason says so, and both volumes stay.
         """
+        self._driver.guard.uncover()
         try:
             options = self._preflight()
             destination = self._connect()
         except exception.BlockmirrorError as error:
             raise self._failed(error) from error
-        request = SwapRequest(self._instance.uuid, self._dev, destination, options)
+        request = SwapRequest(
+            self._instance.uuid,
+            self._dev,
+            destination,
+            options,
+            door=self._ids.to_json(),
+        )
         try:
             outcome = self._driver.engine.run(request, self._observe)
         except Exception as error:
@@ -102,12 +108,11 @@ class VolumeSwap:
                 )
                 self._switched()
                 return
-            if self._has_ended():
-                self._disconnect_new()
+            self._not_switched()
             if isinstance(error, exception.BlockmirrorError):
                 raise self._failed(error) from error
             raise
-        if outcome.state not in _SWITCHED:
+        if outcome.state not in SWITCHED:
             raise self._left(outcome)
         self._switched()
 
@@ -116,14 +121,18 @@ class VolumeSwap:
     def _preflight(self) -> CopyOptions:
         """Check what can be told without touching anything; return the copy's options."""
         driver, context = self._driver, self._context
+        if driver.engine.journal.draining:
+            raise exception.HostDraining('this host takes no new swaps')
         old = driver.volume_api.get(context, self._old_id)
         new = driver.volume_api.get(context, self._new_id)
         preflight.check_migration(old, new)
         mapping = objects.BlockDeviceMapping.get_by_volume_and_instance(
             context, self._old_id, self._instance.uuid
         )
-        self._attachment_ids = (mapping.attachment_id, self._new_attachment_id())
-        preflight.check_attachments(*self._attachment_ids)
+        attachments = preflight.check_attachments(mapping.attachment_id, self._new_attachment_id())
+        self._ids = SwapContext(
+            self._instance.uuid, self._mountpoint, self._old_id, self._new_id, *attachments
+        )
         preflight.check_encryption(
             driver.volume_encryption(context, self._old_connection_info),
             driver.volume_encryption(context, self._new_connection_info),
@@ -180,17 +189,22 @@ class VolumeSwap:
     # -- after -------------------------------------------------------------------------
 
     def _switched(self) -> None:
-        """Let go of the old volume; what fails is logged, and nothing raises."""
-        try:
-            self._driver.disconnect_volume(
-                self._context, self._old_connection_info, self._instance
-            )
-        except Exception:
-            LOG.exception(
-                'Volume %s was left by the guest and is still connected to this host',
-                self._old_id,
-                instance=self._instance,
-            )
+        """Tell Nova and Cinder, and let go of the old volume; what fails is done later."""
+        self._settle()
+
+    def _not_switched(self) -> None:
+        """Let go of the new volume, unless a block job may still hold it."""
+        if self._swap_id:
+            self._settle()  # nothing is owed of a swap that has not ended
+        else:
+            self._disconnect_new()
+
+    def _settle(self) -> None:
+        connections = {
+            self._old_id: self._old_connection_info,
+            self._new_id: self._new_connection_info,
+        }
+        self._driver.duties.settle(self._swap_id, context=self._context, connections=connections)
 
     def _disconnect_new(self) -> None:
         """Undo :meth:`_connect`; a failure must not hide the reason for it."""
@@ -202,15 +216,6 @@ class VolumeSwap:
             LOG.exception(
                 'Volume %s could not be disconnected', self._new_id, instance=self._instance
             )
-
-    def _has_ended(self) -> bool:
-        """Whether no block job can hold the new volume any more."""
-        if not self._swap_id:
-            return True
-        try:
-            return self._driver.engine.journal.record(self._swap_id).state in ENDED
-        except exception.BlockmirrorError:
-            return False
 
     def _is_on(self, destination: Disk) -> bool:
         """Whether the guest's own XML names the new volume, whatever an error says."""
@@ -225,6 +230,10 @@ class VolumeSwap:
 
     def _observe(self, event: SwapEvent) -> None:
         self._swap_id = event.swap_id
+        if event.event == 'plan':
+            # From here on the end of the swap decides what Cinder is told.
+            self._driver.guard.cover(self._ids)
+            self._driver.duties.owe(event.swap_id)
         if event.event == 'start':
             LOG.info(
                 'Swap %s: %s, volume %s to volume %s, %s',

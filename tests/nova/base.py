@@ -164,6 +164,7 @@ class Cinder:
     """The volumes as Nova's client returns them."""
 
     def __init__(self) -> None:
+        self.connections: dict[str, dict[str, Any]] = {}
         self.volumes: dict[str, dict[str, Any]] = {
             OLD_ID: {'id': OLD_ID, 'size': 1, 'migration_status': 'migrating'},
             NEW_ID: {
@@ -174,8 +175,46 @@ class Cinder:
             },
         }
 
+        #: What Cinder was told, and what it answers with an error, once each.
+        self.told: list[tuple[Any, ...]] = []
+        self.fails: dict[str, Exception] = {}
+        #: Answers that are lost: the effect is there, the caller gets the error.
+        self.loses: dict[str, Exception] = {}
+
     def get(self, context: Any, volume_id: str) -> dict[str, Any]:
-        return copy.deepcopy(self.volumes[volume_id])
+        self._called('get')
+        if volume_id not in self.volumes:
+            raise nova_exception.VolumeNotFound(volume_id=volume_id)
+        return {'status': 'retyping', **copy.deepcopy(self.volumes[volume_id])}
+
+    def _called(self, name: str, *args: Any) -> None:
+        if name in self.fails:
+            raise self.fails[name]
+        if name != 'get':
+            self.told.append((name, *args))
+
+    def attachment_get(self, context: Any, attachment_id: str) -> dict[str, Any]:
+        self._called('get')
+        return {'connection_info': copy.deepcopy(self.connections[attachment_id])}
+
+    def attachment_complete(self, context: Any, attachment_id: str) -> None:
+        self._called('complete', attachment_id)
+
+    def attachment_delete(self, context: Any, attachment_id: str) -> None:
+        self._called('delete', attachment_id)
+
+    def roll_detaching(self, context: Any, volume_id: str) -> None:
+        self._called('roll', volume_id)
+
+    def migrate_volume_completion(
+        self, context: Any, old_id: str, new_id: str, error: bool = False
+    ) -> dict[str, str]:
+        self._called('completion', old_id, new_id, error)
+        self.volumes[old_id]['migration_status'] = 'error' if error else 'success'
+        del self.volumes[new_id]
+        if 'completion' in self.loses:
+            raise self.loses.pop('completion')
+        return {'save_volume_id': old_id}
 
     def get_volume_encryption_metadata(self, context: Any, volume_id: str) -> dict[str, Any]:
         return {}

@@ -52,6 +52,9 @@ class SwapCase(NovaTestCase):
         )
         found.start()
         self.addCleanup(found.stop)
+        instance = mock.patch.object(objects.Instance, 'get_by_uuid', lambda *_: self.instance)
+        instance.start()
+        self.addCleanup(instance.stop)
         self.extra_specs: dict[str, str] = {}
         client = mock.patch('blockmirror_driver.nova.volume_swap.cinder.cinderclient')
         self.cinderclient = client.start()
