@@ -45,7 +45,7 @@ from blockmirror_driver.model import (
     Seconds,
 )
 from blockmirror_driver.qemu import copy
-from blockmirror_driver.volume import portals
+from blockmirror_driver.volume import initiator, portals
 from blockmirror_driver.volume.registry import disk_for
 
 LOG = log.getLogger(__name__)
@@ -92,6 +92,11 @@ class VolumeManager(manager.VolumeManager):
             self.configuration.use_multipath_for_image_xfer,
             self.configuration.enforce_multipath_for_image_xfer,
         )
+        # A host without an initiator of its own has no name for os-brick to find; QEMU brings
+        # one, and logs in by the name that is set for it.
+        name, _note = initiator.name(configuration.CONF)
+        if name:
+            properties['initiator'] = name
         with (
             _Connected(self, ctxt, dest_vol, properties, remote in ('dest', 'both')) as to,
             _Connected(self, ctxt, src_vol, properties, remote in ('src', 'both')) as origin,

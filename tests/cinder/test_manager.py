@@ -185,6 +185,17 @@ class TestCopy(Case):
                 self.run_copy()
                 self.assertIs(expected, self.wished().target_is_zero)
 
+    def test_initiator(self) -> None:
+        """The backends hear the name that QEMU logs in by, also on a host without any."""
+        connector = self.module('volume_utils.brick_get_connector_properties')
+        connector.return_value = {'ip': '192.0.2.9'}
+        self.option(iscsi_initiator_name='iqn.2026-01.example:cinder')
+        self.run_copy()
+        told = self.there.initialize_connection.call_args.args[2]
+        self.assertEqual('iqn.2026-01.example:cinder', told['initiator'])
+        to = self.copied.call_args.args[1].source
+        self.assertEqual('iqn.2026-01.example:cinder', to.initiator)
+
     def test_ceph_conf_of_the_backend(self) -> None:
         """librados is given the file that this host's cinder.conf names for the backend."""
         self.there.initialize_connection.return_value = RBD

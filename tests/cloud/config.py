@@ -28,6 +28,8 @@ from tests.lab.layout import write_private
 Sections = dict[str, dict[str, Any]]
 #: Cinder's driver of the iscsi backend.
 _ISCSI_DRIVER = 'blockmirror_driver.cinder.tgtfile.TgtFileDriver'
+#: Cinder's manager of volumes, whose copies of volumes without a server are ours.
+_VOLUME_MANAGER = 'blockmirror_driver.cinder.manager.VolumeManager'
 _QUIET = (
     'amqp=WARN,oslo.messaging=INFO,oslo_messaging=INFO,sqlalchemy=WARN,stevedore=INFO,'
     'urllib3=WARN,keystonemiddleware=WARN,keystoneauth=WARN,oslo_policy=INFO,'
@@ -308,6 +310,12 @@ def _cinder(site: Site) -> Sections:
             'migration_create_volume_timeout_secs': 60,
             'osapi_volume_workers': 1,
             'volume_clear': 'none',
+            'volume_manager': _VOLUME_MANAGER,
+        },
+        # A copy that ours can't do shall fail, not be done by another.
+        'blockmirror': {
+            'offline_copy': 'always',
+            'iscsi_initiator_name': 'iqn.2026-01.example.cloud:cinder',
         },
         'database': {'connection': _database(site, 'cinder')},
         'keystone_authtoken': _middleware(site, 'cinder'),
