@@ -25,10 +25,15 @@ from lxml import etree
 from tests.cloud.api import Api, Record
 from tests.cloud.server import Server
 from tests.lab import oracle
+from tests.lab.deadline import wait_until
 from tests.lab.guest.agent import Stat
 from tests.lab.lab import Lab
+from tests.lab.pattern import Fill
 
 _names = itertools.count(1)
+#: A type whose extra spec lets a copy take some ten seconds, in bytes/s of what is filled.
+SLOW_TYPE, SLOW = 'rbd2-slow', 8 << 20
+FILLED_FROM, FILLED = 512 << 20, 64 << 20
 
 
 class CloudTestCase(testtools.TestCase):
@@ -65,6 +70,28 @@ class CloudTestCase(testtools.TestCase):
         """Let the guest write to a disk from now on."""
         server.start_writers(dev, blocks=256, stride=1 << 20, delay_us=2000)
         server.wait_acked(20)
+
+    def slow_copy(self) -> tuple[Server, Record, str, str]:
+        """A copy from rbd1 to a type that is copied to slowly, under way, the guest writing.
+
+        Returns the server, the volume, the target of its disk, and the swap's id.
+        """
+        specs = {'volume_backend_name': 'rbd2', 'blockmirror:bandwidth': str(SLOW)}
+        self.api.volume_type(SLOW_TYPE, specs)
+        server = self.server()
+        volume, dev = self.attached(server, 'rbd1')
+        server.fill(Fill(seed=3, offset=FILLED_FROM, length=FILLED), dev)
+        server.start_writers(dev, blocks=256, stride=1 << 20, delay_us=100000)
+        server.wait_acked(5)
+        self.api.retype(volume, SLOW_TYPE)
+        swap_id = wait_until(lambda: self._copying(server), 60, 'the copy begins')
+        return server, volume, dev, swap_id
+
+    def _copying(self, server: Server) -> str | None:
+        for one in self.our_swaps(server):
+            if one['state'] == 'copying':
+                return str(one['swap_id'])
+        return None
 
     # -- judging -----------------------------------------------------------------------
 

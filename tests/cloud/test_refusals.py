@@ -18,9 +18,6 @@ from __future__ import annotations
 from tests.cloud.base import CloudTestCase
 from tests.lab.deadline import wait_until
 
-#: Cinder's type of the slow copies: its extra specs are ours to read.
-_SLOW = 'rbd2-slow'
-
 
 class RefusalsTest(CloudTestCase):
     """The guest stays on its volume, and no volume is left in a passing state."""
@@ -46,15 +43,7 @@ class RefusalsTest(CloudTestCase):
 
     def test_a_cancelled_copy(self) -> None:
         """``blockmirror cancel`` reaches the swap of nova-compute; Cinder cleans up."""
-        self.api.volume_type(
-            _SLOW, {'volume_backend_name': 'rbd2', 'blockmirror:bandwidth': '4194304'}
-        )
-        server = self.server()
-        volume, dev = self.attached(server, 'rbd1')
-        server.start_writers(dev, blocks=256, stride=1 << 20, delay_us=20000)
-        server.wait_acked(20)
-        self.api.retype(volume, _SLOW)
-        swap_id = wait_until(lambda: self._copying(server), 60, 'the copy begins')
+        server, volume, dev, swap_id = self.slow_copy()
         self.api.blockmirror('cancel', swap_id)
         ended = self.api.wait_moved(volume.id)
         self.assertEqual(
@@ -65,9 +54,3 @@ class RefusalsTest(CloudTestCase):
         server.wait_acked(20)
         self.assert_survived(server, ended, dev)
         self.assert_agreed(server, ended, dev)
-
-    def _copying(self, server: object) -> str | None:
-        for one in self.our_swaps(server):  # type: ignore[arg-type]
-            if one['state'] == 'copying':
-                return str(one['swap_id'])
-        return None
