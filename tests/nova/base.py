@@ -31,6 +31,7 @@ from oslo_config import fixture as config_fixture
 
 from blockmirror_driver import conf as our_conf
 from blockmirror_driver.nova.driver import LibvirtDriver
+from blockmirror_driver.nova.guard import Guard
 from tests.unit.swap.world import World
 
 CONF = nova.conf.CONF
@@ -237,6 +238,7 @@ class NovaTestCase(testtools.TestCase, unittest.TestCase):
         self.driver = LibvirtDriver(mock.Mock(_compute=self.manager))
         self.cinder = Cinder()
         self.driver._volume_api = self.cinder
+        self.driver.guard = Guard(self.cinder)
         self.driver.engine.hypervisor = self.world.hypervisor
         self.driver.engine.journal = self.world.journal
         self.instance = Instance()
