@@ -143,6 +143,24 @@ class Attached:
         self._mark(connection_info, how, owner_of(connection_info))
         return how
 
+    def adopt(
+        self,
+        connection_info: ConnectionInfo,
+        instance_uuid: str,
+        evidence: Callable[[], How | None],
+    ) -> None:
+        """Record a volume that has no record, as long as the guest's XML still tells of it."""
+        how = self.connected(connection_info, instance_uuid, evidence)
+        disk = self._disk(connection_info)
+        if disk is None or self._find(connection_info, instance_uuid) is not None:
+            return
+        owner = owner_of(connection_info) or str(uuid.uuid4())
+        try:
+            volume = disk.source.describe()
+            self._store.put(Attachment(instance_uuid, volume, how.value, owner))
+        except exception.JournalUnusable as error:
+            LOG.warning('How %s is connected is not recorded: %s', volume, error)
+
     def disconnected(self, connection_info: ConnectionInfo, instance_uuid: str) -> None:
         """Forget a volume that is connected no more. Never raises."""
         connection_info.pop(MARK, None)

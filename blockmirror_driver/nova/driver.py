@@ -251,6 +251,12 @@ class LibvirtDriver(GatedDriver):
         """Mark a connection_info with how its volume was connected."""
         self._look_up(connection_info, instance)
 
+    def adopt(self, connection_info: ConnectionInfo, instance: Any) -> None:
+        """Record how a volume of the guest is connected, before it leaves the guest's XML."""
+        self._attached.adopt(
+            connection_info, instance.uuid, lambda: self._seen(connection_info, instance)
+        )
+
     def volume_config(self, connection_info: ConnectionInfo, disk_info: dict[str, Any]) -> Any:
         """Return the disk that Nova would put into the guest's XML."""
         return self._get_volume_config(connection_info, disk_info)

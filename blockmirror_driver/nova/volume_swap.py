@@ -178,6 +178,7 @@ class VolumeSwap:
             'bus': blockinfo.get_disk_bus_for_disk_dev(virt_type, dev),
             'type': 'disk',
         }
+        driver.adopt(self._old_connection_info, self._instance)
         driver.connect_volume(self._context, self._new_connection_info, self._instance)
         try:
             config = driver.volume_config(self._new_connection_info, disk_info)

@@ -77,7 +77,19 @@ class Volumes:
         }
 
     def get(self, context: Any, volume_id: str) -> dict[str, Any]:
-        return self.found[volume_id]
+        return {'status': 'retyping', **self.found[volume_id]}
+
+    def attachment_complete(self, context: Any, attachment_id: str) -> None:
+        pass
+
+    def attachment_delete(self, context: Any, attachment_id: str) -> None:
+        pass
+
+    def migrate_volume_completion(
+        self, context: Any, old_id: str, new_id: str, error: bool = False
+    ) -> None:
+        self.found[old_id]['migration_status'] = 'error' if error else 'success'
+        self.found[new_id]['migration_status'] = None
 
 
 class DriverTestCase(LabTestCase):
@@ -125,11 +137,13 @@ class DriverTestCase(LabTestCase):
                 'blockmirror_driver.nova.volume_swap.cinder.cinderclient', lambda *_, **__: client
             ),
             mock.patch.object(self.driver, '_volume_api', Volumes(old, new)),
+            mock.patch.object(objects.Instance, 'get_by_uuid', lambda *_: instance),
             mock.patch.object(
                 objects.BlockDeviceMapping, 'get_by_volume_and_instance', return_value=mapping
             ),
         ):
             self.driver.swap_volume(mock.Mock(), old_info, new_info, instance, '/dev/vda', 0)
+        self.assertEqual((), self.driver.engine.journal.duties.owed())
         return new_info
 
 

@@ -20,15 +20,18 @@ from unittest import mock
 
 from nova import exception as nova_exception
 from nova import objects
+from nova.virt.libvirt import config as vconfig
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import BlockSource, RbdSource
 from tests.nova.base import (
     INSTANCE_UUID,
+    ISCSI,
     NEW_ID,
     OLD_ID,
     RBD,
     Cinder,
+    NovaGuest,
     NovaTestCase,
     info_of,
 )
@@ -114,6 +117,18 @@ class TestSwap(SwapCase):
         self.swap()
         self.assertEqual(BlockSource('/dev/disk/by-path/new'), self.guest.live_source)
         self.assertEqual(['connect', 'config'], self.host_driver.calls)
+
+    def test_an_old_volume_without_a_record_is_let_go_as_it_was_opened(self) -> None:
+        """The guest's XML tells it before the swap, and no more after it."""
+        self.old, self.new = info_of(ISCSI), info_of(HOST_DEVICE, NEW_ID)
+        stock = self.novas_own('iscsi')
+        disk = vconfig.LibvirtConfigGuestDisk()
+        disk.serial, disk.source_type, disk.source_protocol = OLD_ID, 'network', 'iscsi'
+        self.nova_guest = NovaGuest(disk)
+        self.driver.adopt(self.old, self.instance)
+        self.nova_guest = NovaGuest()
+        self.driver.disconnect_volume(mock.sentinel.context, info_of(ISCSI), self.instance)
+        self.assertEqual([], stock.calls)
 
     def test_the_copy_takes_its_options_from_the_destinations_type(self) -> None:
         self.conf.config(bandwidth=7, granularity=65536, group='blockmirror')
