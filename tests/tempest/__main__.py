@@ -45,6 +45,8 @@ _THEIRS = (
     r'tempest\.api\.compute\.admin\.test_volumes_negative',
     r'tempest\.api\.volume\.admin\.test_volume_retype',
 )
+#: Where Tempest's own loader of all tests is.
+_DISCOVER = 'import tempest.test_discover as found; print(found.__path__[0])'
 _ALL = '|'.join((_OURS, *_THEIRS))
 
 
@@ -92,9 +94,15 @@ def _run(name: str, regex: str) -> int:
     environment = {'TEMPEST_CONFIG_DIR': str(work / 'etc'), 'TEMPEST_CONFIG': 'tempest.conf'}
     cloud = [sys.executable, '-m', 'tests.cloud', '--name', name, 'run', '--']
     prepare = [str(SERVICES.python), '-W', 'ignore', '-m', 'tests.tempest.settings']
-    if not (work / '.stestr.conf').exists():
-        work.mkdir(mode=0o700, exist_ok=True)
-        run([str(TEMPEST.bin / 'tempest'), 'init', str(work)])
+    work.mkdir(mode=0o700, exist_ok=True)
+    for folder in ('etc', 'locks'):
+        (work / folder).mkdir(exist_ok=True)
+    # Not "tempest init": it keeps a list of such directories in the user's home.
+    discover = run([str(TEMPEST.python), '-c', _DISCOVER]).strip()
+    (work / '.stestr.conf').write_text(
+        f'[DEFAULT]\ntest_path={discover}\ntop_dir={pathlib.Path(discover).parent}\n'
+        'group_regex=([^\\.]*\\.)*\n'
+    )
     if _call([*cloud, *prepare, str(work / 'etc' / 'tempest.conf')]):
         raise LabError('tempest', f'no configuration; is the cloud {name!r} up?')
     given = [f'{key}={value}' for key, value in environment.items()]

@@ -132,7 +132,7 @@ def sections(cloud: Any, site: Site, work: pathlib.Path) -> Sections:
 def main(out: pathlib.Path) -> None:
     """Write the file; it holds a password."""
     site = Site(Layout.of(os.environ['BLOCKMIRROR_LAB_NAME']))
-    told = sections(openstack.connect(), site, out.parent)
+    told = sections(openstack.connect(), site, out.parents[1])
     lines = []
     for name, options in told.items():
         lines.append(f'[{name}]')
