@@ -271,6 +271,22 @@ class TestVolumes(Case):
             self.driver.copy_image_to_volume(None, volume(), None, 'image')
         self.assertEqual(1 << 30, self.path().stat().st_size)
 
+    def test_upload(self) -> None:
+        """An image service gets the volume's bytes, by Cinder's own code for it."""
+        self.driver.create_volume(volume())
+        self.put(volume(), b'data', at=0)
+        service, got = mock.Mock(), []
+
+        def update(_context: Any, _id: str, _meta: Any, stream: Any, **_kwargs: Any) -> None:
+            got.append(stream.read(4))
+
+        service.update.side_effect = update
+        meta = {'id': OTHER_ID, 'disk_format': 'raw', 'container_format': 'bare'}
+        kind = Record(extra_specs={})
+        uploaded = volume(volume_type=kind, glance_metadata=None)
+        self.driver.copy_volume_to_image(None, uploaded, service, meta)
+        self.assertEqual([b'data'], got)
+
     def test_stats(self) -> None:
         """Room is the file system's, what is promised is counted, and the rest is honest."""
         self.driver.create_volume(volume(size=3))
