@@ -30,7 +30,7 @@ from oslo_log import log as logging
 
 from blockmirror_driver import conf as our_conf
 from blockmirror_driver import exception
-from blockmirror_driver.nova import credentials
+from blockmirror_driver.nova import credentials, strays
 from blockmirror_driver.nova.attached import Attached, ConnectionInfo, How, marked
 from blockmirror_driver.nova.disks import NativeDisk, ZeroDetectingDisk
 from blockmirror_driver.nova.duties import NovaDuties
@@ -68,7 +68,9 @@ class LibvirtDriver(GatedDriver):
         )
         self.guard = Guard(self._volume_api)
         self.duties = NovaDuties(self)
-        self._reconciler = Reconciler(self.engine, self.duties, CONF)
+        self._reconciler = Reconciler(
+            self.engine, self.duties, CONF, lambda: strays.take_back(self)
+        )
 
     # -- the process -------------------------------------------------------------------
 

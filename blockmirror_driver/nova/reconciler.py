@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nova import utils as nova_utils
@@ -47,10 +48,20 @@ _SHORTEST = 1.0
 
 
 class Reconciler:
-    """Started once by the driver; :meth:`blocked` may be asked by any thread."""
+    """Started once by the driver; :meth:`blocked` may be asked by any thread.
 
-    def __init__(self, engine: Engine, duties: NovaDuties, conf: cfg.ConfigOpts) -> None:
+    :param take_back: what takes back moves that were never begun, until it succeeds once.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        duties: NovaDuties,
+        conf: cfg.ConfigOpts,
+        take_back: Callable[[], None],
+    ) -> None:
         self._engine = engine
+        self._take_back = take_back
         self._duties = duties
         self._conf = conf
         self._stopping = threading.Event()
@@ -100,9 +111,13 @@ class Reconciler:
 
     def _loop(self) -> None:
         wait = 0.0
+        strays = True
         while not self._stopping.wait(wait):
             try:
                 self.look()
+                if strays:
+                    self._take_back()
+                    strays = False
             except Exception:  # the next look may do better, and there must be one
                 LOG.exception('Looking for interrupted swaps failed')
             wait = self._wait()

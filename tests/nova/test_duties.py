@@ -208,7 +208,7 @@ class TestReconciler(DutiesCase):
     def setUp(self) -> None:
         super().setUp()
         self.reconciler = self.driver._reconciler
-        started = mock.patch('blockmirror_driver.nova.reconciler.threading.Thread', _Now)
+        started = mock.patch('blockmirror_driver.nova.reconciler.threading.Thread', Now)
         started.start()
         self.addCleanup(started.stop)
 
@@ -259,7 +259,7 @@ class TestReconciler(DutiesCase):
             self.assertIn('i/o error', self.driver.blocked(INSTANCE_UUID))
 
 
-class _Now:
+class Now:
     """A thread that has ended when it has started."""
 
     def __init__(self, target: Any, args: tuple[Any, ...] = (), **_: Any) -> None:
