@@ -14,7 +14,7 @@
 """Runs Tempest on a cloud that is up: ``python -m tests.tempest [--name CLOUD] [REGEX]``.
 
 Without a regular expression it runs the project's scenarios and those of Tempest's own tests that
-a volume of a running server matters to. The last line counts; what was skipped is told.
+a volume of a running server matters to. Tempest counts at the end, and tells what was skipped.
 
 Exit status: 0 when at least one test ran and none failed.
 """
