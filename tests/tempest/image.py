@@ -18,6 +18,7 @@ the guest is the lab's own and a small archive with another first process.
 """
 
 import gzip
+import hashlib
 import pathlib
 import tempfile
 
@@ -27,6 +28,13 @@ from tests.lab.process import run
 
 _HERE = pathlib.Path(__file__).resolve().parent / 'guest'
 _FLAGS = ('-std=c11', '-O2', '-static', '-pthread', '-Wall', '-Wextra', '-Werror')
+
+
+def digest(layout: Layout) -> str:
+    """Hash of what the guest is made from; two builds of the same differ in dates."""
+    parts = [(_HERE / name).read_bytes() for name in ('init', 'heartbeat.c')]
+    parts.append((layout.guests / INITRD).read_bytes())
+    return hashlib.sha256(b''.join(hashlib.sha256(one).digest() for one in parts)).hexdigest()
 
 
 def build(layout: Layout, out: pathlib.Path) -> None:

@@ -17,7 +17,6 @@ Run inside the lab with the services' virtualenv: ``python -m tests.tempest.sett
 ``OS_*`` set. It may be repeated.
 """
 
-import hashlib
 import os
 import pathlib
 import sys
@@ -41,7 +40,7 @@ def _images(cloud: Any, site: Site) -> tuple[str, str]:
     """Ids of two images whose guest reports, made unless they are there."""
     initrd = site.state / 'heartbeat.gz'
     image.build(site.layout, initrd)
-    digest = hashlib.sha256(initrd.read_bytes()).hexdigest()[:12]
+    digest = image.digest(site.layout)[:12]
     kernel = cloud.image.find_image('kernel').id
     ramdisk = catalog._image(cloud, f'{_IMAGE}-{digest}-initrd', str(initrd), 'ari', {})
     properties = {
