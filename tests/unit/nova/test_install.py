@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import sysconfig
 from pathlib import Path
@@ -44,6 +45,8 @@ class TestExamine(testtools.TestCase):
         for file in files:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text('raise AssertionError("imported")')
+        # Finders remember folders by a time of modification that is too coarse for this.
+        importlib.invalidate_caches()
 
     def put_nova(self) -> None:
         nova = self.theirs / 'nova'
@@ -79,4 +82,5 @@ class TestExamine(testtools.TestCase):
     def test_a_folder_that_an_uninstall_left(self) -> None:
         self.put_nova()
         (self.theirs / 'nova/virt/blockmirror/__pycache__').mkdir(parents=True)
+        importlib.invalidate_caches()
         self.assertIs(False, self.only().passed)
