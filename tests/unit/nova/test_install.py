@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib
 import sys
 import sysconfig
+from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 from pathlib import Path
 
 import fixtures
@@ -33,8 +34,10 @@ class TestExamine(testtools.TestCase):
         self.theirs = self.folder()
         self.ours = self.folder()
         # Neither a Nova of this environment nor a finder of editable installs has a say.
-        finders = [f for f in sys.meta_path if isinstance(f, type)]
+        finders = [BuiltinImporter, FrozenImporter, PathFinder]
         self.useFixture(fixtures.MonkeyPatch('sys.meta_path', finders))
+        modules = {n: m for n, m in sys.modules.items() if n.partition('.')[0] != 'nova'}
+        self.useFixture(fixtures.MonkeyPatch('sys.modules', modules))
         path = [str(self.ours), str(self.theirs), sysconfig.get_paths()['stdlib']]
         self.useFixture(fixtures.MonkeyPatch('sys.path', path))
 
