@@ -111,7 +111,8 @@ class TestSuites(unittest.TestCase):
         with (
             tempfile.TemporaryDirectory() as folder,
             mock.patch.object(run, 'REPORTS', Path(folder) / 'junit'),
-            mock.patch.object(run, 'run_unit', return_value=run.Count()),
+            mock.patch.dict(run.RUNNERS, unit=lambda _: run.Count()),
+            mock.patch.object(run, 'call', side_effect=AssertionError('it starts no command')),
             mock.patch('signal.signal'),
         ):
             self.assertEqual(1, run.main(['unit']))
