@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help deps venv demo test unit functional openstack cloud cloud-up cloud-down lint format docs man genconfig lab-up lab-down clean
+.PHONY: help deps venv demo test versions unit functional openstack cloud cloud-up cloud-down lint format docs man genconfig lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ cloud-up: venv ## start a small OpenStack and leave it running
 
 cloud-down: venv ## stop it
 	@$(PY) -m tests.cloud down
+
+versions: venv ## functional tests on other Debian suites, in root file systems of their own
+	@$(PY) -m tests.versions $(SUITES)
 
 lint: venv ## ruff, mypy, import-linter and the project's own checks
 	$(VENV)/bin/ruff check

@@ -35,7 +35,7 @@ NFS_CORE_PARAM {{
     Enable_NLM = false;
     Enable_RQUOTA = false;
     Enable_UDP = false;
-}}
+{more}}}
 NFSv4 {{
     RecoveryRoot = {recovery};
     Graceless = true;
@@ -57,6 +57,8 @@ EXPORT {{
 }}
 LOG {{ Default_Log_Level = EVENT; }}
 """
+#: Later than 4 it ends when the kernel refuses it a privilege that containers lack.
+_SINCE_5 = '    Allow_Set_Io_Flusher_Fail = true;\n'
 
 
 class Nfs:
@@ -88,7 +90,13 @@ class Nfs:
         recovery.mkdir(exist_ok=True)
         self.path.mkdir(mode=0o711, exist_ok=True)
         self._conf.write_text(
-            _CONF.format(port=_PORT, mount_port=_MOUNT_PORT, recovery=recovery, export=self.path)
+            _CONF.format(
+                port=_PORT,
+                mount_port=_MOUNT_PORT,
+                recovery=recovery,
+                export=self.path,
+                more=_SINCE_5 if _release() >= 5 else '',
+            )
         )
         self.rpcbind.start()
         self.ganesha.start()
@@ -123,3 +131,9 @@ class Nfs:
         except LabError:
             return False
         return 'mountd' in told and answers(HOST, _PORT)
+
+
+def _release() -> int:
+    """Ganesha's major release."""
+    told = run(['ganesha.nfsd', '-v'])  # NFS-Ganesha Release = V6.5
+    return int(told.partition('= V')[2].partition('.')[0])

@@ -18,6 +18,7 @@ The result is cached outside of the repository under a hash of all that goes int
 
 import gzip
 import hashlib
+import lzma
 import os
 import pathlib
 import shutil
@@ -91,7 +92,7 @@ def _build(target: pathlib.Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix='.build-') as name:
         work = pathlib.Path(name)
         unpacked = _kernel(target.parent)
-        modules = next((unpacked / 'lib/modules').iterdir()) / 'kernel'
+        modules = next(unpacked.glob('**/lib/modules/*')) / 'kernel'
         tree = work / 'tree'
         _populate(tree, modules)
         made = work / 'made'
@@ -111,10 +112,15 @@ def _populate(tree: pathlib.Path, modules: pathlib.Path) -> None:
     (tree / 'init').chmod(0o755)
     order = []
     for one in _MODULES:
-        source = modules / f'{one}.ko'
-        if source.exists():
-            shutil.copy(source, tree / 'modules')
-            order.append(source.stem)
+        plain = modules / f'{one}.ko'
+        packed = plain.with_suffix('.ko.xz')  # since Debian 13; busybox wants them unpacked
+        if packed.exists():
+            (tree / 'modules' / plain.name).write_bytes(lzma.decompress(packed.read_bytes()))
+        elif plain.exists():
+            shutil.copy(plain, tree / 'modules')
+        else:
+            continue
+        order.append(plain.stem)
     (tree / 'modules/order').write_text('\n'.join(order) + '\n')
     flags = ['-std=c11', '-O2', '-static', '-pthread', '-Wall', '-Wextra', '-Werror']
     run(['gcc', *flags, '-o', str(tree / 'agent'), str(_HERE / 'agent.c')])
