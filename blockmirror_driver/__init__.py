@@ -13,15 +13,23 @@
 # under the License.
 """Move the block volume of a running guest between backends, with proof.
 
-The public names; all else may change without notice. Importing this loads neither libvirt
-nor any driver of volumes.
+The public names; all else may change without notice. Importing this loads what it stands on
+(oslo.config, lxml) only when a name that needs it is used for the first time, and neither
+libvirt nor any driver of volumes even then.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from blockmirror_driver import exception
-from blockmirror_driver.model import Disk, Secret
-from blockmirror_driver.volume.base import Capabilities, VolumeDriver
-from blockmirror_driver.volume.connection_info import ConnectionInfo
-from blockmirror_driver.volume.registry import disk_for
+
+if TYPE_CHECKING:
+    from blockmirror_driver.model import Disk, Secret
+    from blockmirror_driver.volume.base import Capabilities, VolumeDriver
+    from blockmirror_driver.volume.connection_info import ConnectionInfo
+    from blockmirror_driver.volume.registry import disk_for
 
 __all__ = (
     'Capabilities',
@@ -32,3 +40,28 @@ __all__ = (
     'disk_for',
     'exception',
 )
+
+#: Where each name comes from; the command's start-up must not pay for what it does not use.
+_HOMES = {
+    'Capabilities': 'volume.base',
+    'ConnectionInfo': 'volume.connection_info',
+    'Disk': 'model',
+    'Secret': 'model',
+    'VolumeDriver': 'volume.base',
+    'disk_for': 'volume.registry',
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = getattr(importlib.import_module(f'{__name__}.{home}'), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported already or not."""
+    return sorted({*globals(), *__all__})

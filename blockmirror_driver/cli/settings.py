@@ -24,11 +24,11 @@ import argparse
 import logging
 
 from cliff.app import App
-from cliff.help import HelpAction
 from oslo_config import cfg
 
 from blockmirror_driver import conf as our_conf
 from blockmirror_driver import exception
+from blockmirror_driver.cli.help import QuickHelp
 
 
 def add_global_options(parser: argparse.ArgumentParser, *, help_for: App) -> None:
@@ -36,7 +36,7 @@ def add_global_options(parser: argparse.ArgumentParser, *, help_for: App) -> Non
     parser.add_argument(
         '-h',
         '--help',
-        action=HelpAction,
+        action=QuickHelp,
         nargs=0,
         default=help_for,
         help='show the commands and exit',

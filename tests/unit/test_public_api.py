@@ -104,12 +104,36 @@ class TestImports(unittest.TestCase):
         done = python('-c', BLOCKER, *MODULES)
         self.assertEqual(0, done.returncode, done.stderr)
 
-    def test_importing_starts_no_thread_and_loads_no_cli(self) -> None:
+    def test_importing_starts_no_thread_and_loads_nothing_heavy(self) -> None:
+        """A program that imports us for one name pays for that name, when it uses it."""
         code = """
             import sys, threading
             import blockmirror_driver
             assert threading.active_count() == 1, threading.enumerate()
-            loaded = {'cliff', 'rich', 'libvirt'} & set(sys.modules)
+            heavy = {'cliff', 'rich', 'libvirt', 'lxml', 'oslo_config', 'stevedore', 'sqlite3'}
+            loaded = heavy & set(sys.modules)
+            assert not loaded, loaded
+            ours = {name for name in sys.modules if name.startswith('blockmirror_driver.')}
+            assert ours == {'blockmirror_driver.exception'}, ours
+            assert set(blockmirror_driver.__all__) <= set(dir(blockmirror_driver))
+        """
+        done = python('-c', textwrap.dedent(code))
+        self.assertEqual(0, done.returncode, done.stderr)
+
+    def test_a_name_that_is_not_public_is_an_attribute_error(self) -> None:
+        with self.assertRaisesRegex(AttributeError, 'no attribute .nothing.'):
+            _ = blockmirror_driver.nothing  # type: ignore[attr-defined]
+
+    def test_help_loads_no_formatter_no_database_and_no_libvirt(self) -> None:
+        code = """
+            import io, sys
+            from blockmirror_driver.cli import main
+            shown, sys.stdout = sys.stdout, io.StringIO()
+            assert main.main(['--help']) == 0
+            text, sys.stdout = sys.stdout.getvalue(), shown
+            assert 'Move a disk of a running guest' in text, text
+            heavy = {'libvirt', 'sqlite3', 'rich', 'prettytable', 'yaml', 'oslo_concurrency'}
+            loaded = heavy & set(sys.modules)
             assert not loaded, loaded
         """
         done = python('-c', textwrap.dedent(code))
