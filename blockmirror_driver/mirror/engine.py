@@ -101,6 +101,15 @@ class Mirror:
         """Return what is known. Any thread may call."""
         return self._watch.snapshot()
 
+    @property
+    def answered_since(self) -> Seconds:
+        """The destination answered the running job at this moment of the clock, or later.
+
+        A moving cursor tells of a write that the destination has acknowledged, and READY of
+        a flush. Minus infinity while nothing tells.
+        """
+        return Seconds(self._watch.answered_since)
+
     def wake(self) -> None:
         """Make a waiting thread look at its interrupt at once. Any thread may call."""
         self._watch.wake()

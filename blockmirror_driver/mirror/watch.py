@@ -102,6 +102,10 @@ class Watch:
         self._next_cursor = NEVER
         self._reported_at = -NEVER
         self._stalled_since = NEVER
+        self._last_look: tuple[float, int] | None = None
+        self._not_ready_at = -NEVER
+        #: The destination is known to have answered at this moment (seconds) or later.
+        self.answered_since = -NEVER
         self.model = MirrorModel()
         self.meter = ProgressMeter()
 
@@ -170,6 +174,10 @@ class Watch:
         :raise WrongState: the request does not fit the state.
         """
         before = self.model.state
+        if isinstance(event, ev.Accepted):
+            self._not_ready_at = self._clock()
+        elif isinstance(event, ev.Reading) and event.evidence is ev.Evidence.COPYING:
+            self._not_ready_at = event.at
         self.model, actions = machine.step(self.model, event)
         try:
             if self.model.state is not before:
@@ -183,6 +191,10 @@ class Watch:
         now = self._clock()
         if state is JobState.STALLED:
             self._stalled_since = now
+        elif state is JobState.READY:
+            # QEMU says so after a flush of the destination (mirror_flush, block/mirror.c),
+            # which it made after the last evidence that the job was not ready yet.
+            self.answered_since = max(self.answered_since, self._not_ready_at)
         moving = state in (JobState.COPYING, JobState.STALLED)
         self._next_cursor = now + IMPATIENCE if moving else NEVER
         self._next_reading = min(self._next_reading, now + self._patience())
@@ -261,7 +273,8 @@ class Watch:
             self._look_at_cursor()
 
     def _look_at_cursor(self) -> None:
-        self._next_cursor = self._clock() + IMPATIENCE
+        asked = self._clock()
+        self._next_cursor = asked + IMPATIENCE
         if self._offline:
             return
         try:
@@ -271,7 +284,7 @@ class Watch:
         if job is None or job.type != ev.JOB_TYPE_COPY:
             self.read()
             return
-        self._measure(ev.Reading(at=Seconds(self._clock()), guest='running', job=job))
+        self._measure(ev.Reading(at=Seconds(asked), guest='running', job=job))
 
     def _measure(self, reading: ev.Reading) -> None:
         assert reading.job is not None
@@ -281,11 +294,22 @@ class Watch:
             self._next_cursor = self._clock() + IMPATIENCE
         if reading.job.bandwidth != self._bandwidth:
             self.speed_changed(reading.job.bandwidth)  # by another tool
+        self.saw_cursor(reading.at, reading.job.cur)
         before = self.meter.progress
         progress = self.meter.feed(reading.at, reading.job)
         self.feed(ev.Tick(stalled=progress.stalled_for >= self._stall_after()))
         if progress != before and self._clock() - self._reported_at >= REPORT_INTERVAL:
             self._publish()
+
+    def saw_cursor(self, asked: float, cur: int) -> None:
+        """Take note of a cursor: one that went on since the last look tells of an answer.
+
+        :param asked: when it was asked for (seconds), which is before it was read.
+        """
+        last = self._last_look
+        if last is not None and cur > last[1]:
+            self.answered_since = max(self.answered_since, last[0])
+        self._last_look = (asked, cur)
 
     # Stalls and speed
 

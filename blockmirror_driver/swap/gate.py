@@ -18,6 +18,12 @@ what is under way there. On a server that hangs that freezes the whole guest for
 it hangs (seen with rbd and iscsi on QEMU 7.2: ``blockdev-del`` after a cancelled job), while
 the copy left alone does the guest no harm. And after a pivot to it the guest would have a
 disk that hangs. So the destination is asked first, in a throwaway domain.
+
+A copy that has just become ready needs no such question: QEMU says so only after the
+destination has answered a flush, on the very connection that the guest is going to use. What
+was said within the last :data:`FRESH` seconds counts, which is about as long as it takes to
+end the throwaway domain after its answer; so the moment that nobody looks at is no longer
+than it is with the question.
 """
 
 from __future__ import annotations
@@ -35,6 +41,8 @@ from blockmirror_driver.virt.connection import Hypervisor
 
 LOG = logging.getLogger(__name__)
 
+#: How old (seconds) an answer to the job itself may be to count for one to a probe.
+FRESH = 1.5
 #: The least time (seconds) that one probe is given: less would call a busy host silent.
 _SHORTEST = 3.0
 
@@ -46,6 +54,18 @@ class Gate:
         self._hypervisor = hypervisor
         self._swap = swap
         self._clock = clock
+        self._forgotten = False
+
+    def forget(self) -> None:
+        """Let nothing count that the copy has told so far: it was ready a while ago."""
+        self._forgotten = True
+
+    def opens_for_pivot(self, mirror: Mirror, timeout: Seconds, stop: Callable[[], bool]) -> bool:
+        """As :meth:`opens`; at once when the destination answered the job a moment ago."""
+        age = self._clock() - mirror.answered_since
+        if age <= FRESH and not self._forgotten:
+            return True
+        return self.opens(mirror, timeout, stop)
 
     def opens(self, mirror: Mirror, timeout: Seconds, stop: Callable[[], bool]) -> bool:
         """Wait until the destination answers; ``False`` when it does not within ``timeout``.

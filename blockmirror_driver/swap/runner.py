@@ -184,8 +184,7 @@ class Runner:
             state = self._pivot(mirror)
             if state is not JobState.READY:
                 return state
-            # Only one that was refused for certain makes that a guest which dies now has
-            # not switched.
+            # Only a certain refusal makes that a guest which dies now has not switched.
             found = mirror.snapshot()
             self._ledger.advance(
                 SwapState.READY,
@@ -207,6 +206,7 @@ class Runner:
         """Wait while on hold; READY means: go on. Any other state: the job has ended."""
         self._take_up(mirror)
         while self._hold or mirror.state not in (JobState.READY, *TERMINAL):
+            self._gate.forget()
             if self._hold and self._ledger.state is not SwapState.HELD:
                 self._ledger.advance(SwapState.HELD, 'held; waiting to be told')
             # READY is the state it is in: only an end, or a request, is waited for.
@@ -268,7 +268,7 @@ class Runner:
         deadline = self._ledger.clock() + self._swap.options.stall_timeout
         while True:
             left = Seconds(max(0.0, deadline - self._ledger.clock()))
-            if self._gate.opens(mirror, left, self._inbox.pending):
+            if self._gate.opens_for_pivot(mirror, left, self._inbox.pending):
                 return
             self._take_up(mirror)
             if self._ledger.clock() >= deadline:

@@ -16,7 +16,7 @@
 import dataclasses
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tests.lab.deadline import wait_until
 from tests.lab.guest.console import Console
@@ -124,6 +124,14 @@ class Agent:
         """Forget latencies and errors so far; the counters of writes go on."""
         self.console.ask('reset')
 
+    def latencies(self) -> dict[int, int]:
+        """How many writes of all writers took how long, since the start or :meth:`reset`.
+
+        Keys are microseconds, the lower end of a range that is an eighth wide.
+        """
+        told = self.console.ask('latencies')
+        return {lowest_us(bucket): count for bucket, count in told['buckets']}
+
     def stop_writers(self, device: str = 'all', timeout_s: float = 60) -> Stat:
         """Ask writers to end, wait until they have, and return their last counters.
 
@@ -167,3 +175,20 @@ class Agent:
     def crc(self, device: str, offset: int, length: int, timeout_s: float = 120) -> int:
         """crc32 of a range of a disk, as the guest reads it."""
         return int(self.console.ask('crc', device, offset, length, timeout_s=timeout_s)['crc'])
+
+
+def lowest_us(bucket: int) -> int:
+    """The shortest time (microseconds) that is counted in a bucket of ``agent.c``."""
+    if bucket < 8:
+        return bucket
+    return (8 + bucket % 8) << (bucket // 8 - 1)
+
+
+def percentile_us(latencies: Mapping[int, int], share: float) -> int:
+    """The time (microseconds) that `share` (0 to 1) of all writes did not exceed, 0 for none."""
+    total, seen = sum(latencies.values()), 0
+    for lowest, count in sorted(latencies.items()):
+        seen += count
+        if seen >= share * total:
+            return lowest
+    return 0

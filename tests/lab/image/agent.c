@@ -24,6 +24,7 @@
  *   stop DEV | all                                  ask writers to end; "stat" tells when they did
  *   stat                                            counters of every writer
  *   reset                                           forget latencies and errors, keep the rest
+ *   latencies                                       how many writes took how long, of all writers
  *   fill DEV SEED OFFSET LENGTH                     deterministic data, flushed
  *   crc DEV OFFSET LENGTH                           crc32, read past the page cache
  *   poweroff
@@ -50,7 +51,7 @@
 #include <unistd.h>
 #include <linux/fs.h>
 
-enum { BLOCK = 4096, HEADER = 32, CHUNK = 1 << 20, SLOTS = 16, RETRY_US = 50000 };
+enum { BLOCK = 4096, HEADER = 32, CHUNK = 1 << 20, SLOTS = 16, RETRY_US = 50000, BUCKETS = 256 };
 #define SPREAD UINT64_C(0x9E3779B1)
 
 struct block {
@@ -75,6 +76,7 @@ struct writer {
 };
 
 static struct writer writers[SLOTS];
+static atomic_uint_fast64_t took_us[BUCKETS];
 static uint32_t crc_table[256];
 static FILE *answers;
 
@@ -157,9 +159,23 @@ static int write_through(struct writer *w, int *fd, const struct block *b, off_t
     }
 }
 
+/* Eight buckets for each power of two, exact below eight; agent.py knows the same rule. */
+static unsigned bucket_of(uint64_t us)
+{
+    unsigned high = 3, found;
+
+    if (us < 8)
+        return (unsigned)us;
+    while (us >> (high + 1))
+        high++;
+    found = (high - 2) * 8 + (unsigned)((us >> (high - 3)) & 7);
+    return found < BUCKETS ? found : BUCKETS - 1;
+}
+
 static void account(struct writer *w, uint64_t begun)
 {
     uint64_t took = now_us() - begun;
+    took_us[bucket_of(took)]++;
     if (took > w->longest_us) {
         w->longest_us = took;
         w->longest_at_us = begun;
@@ -305,7 +321,24 @@ static void do_reset(unsigned long id)
         w->errors = w->last_errno = 0;
         w->longest_us = w->longest_at_us = w->slow_100ms = w->slow_1s = 0;
     }
+    for (int i = 0; i < BUCKETS; i++)
+        took_us[i] = 0;
     reply(id, "");
+}
+
+static void do_latencies(unsigned long id)
+{
+    const char *comma = "";
+
+    fprintf(answers, "{\"id\":%lu,\"buckets\":[", id);
+    for (int i = 0; i < BUCKETS; i++) {
+        uint64_t count = took_us[i];
+        if (!count)
+            continue;
+        fprintf(answers, "%s[%d,%" PRIu64 "]", comma, i, count);
+        comma = ",";
+    }
+    fprintf(answers, "]}\n");
 }
 
 /* A block of a fill: its seed and offset, then a page of the seed's noise, turned by its number. */
@@ -400,6 +433,8 @@ static void obey(const char *line)
         do_stat(id);
     else if (!strcmp(verb, "reset"))
         do_reset(id);
+    else if (!strcmp(verb, "latencies"))
+        do_latencies(id);
     else if (!strcmp(verb, "fill") || !strcmp(verb, "crc"))
         do_bulk(id, verb[0] == 'f', device, n);
     else if (!strcmp(verb, "poweroff")) {

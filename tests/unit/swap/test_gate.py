@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import fixtures
+
 from blockmirror_driver import exception
 from blockmirror_driver.model import FileSource
 from tests.unit.swap.guest import DESTINATION
@@ -25,7 +27,28 @@ from tests.unit.swap.world import WorldTestCase
 SILENT = exception.DestinationSilent('it did not answer in time')
 
 
+class FreshTest(WorldTestCase):
+    """READY is an answer: QEMU says so after a flush of the destination."""
+
+    def test_a_copy_that_has_just_become_ready_is_not_asked_for_again(self) -> None:
+        self.hypervisor.fail('probe', None, *[SILENT] * 500)
+        self.assertEqual(0, self.world.run().exit_code)
+        self.assertEqual(1, self.hypervisor.count('probe'))
+        self.assert_on_destination()
+
+    def test_one_that_was_held_is(self) -> None:
+        self.world.later(2.2, lambda: self.world.service.request_pivot(self.world.id))
+        self.assertEqual(0, self.world.run(hold=True).exit_code)
+        self.assertEqual(2, self.hypervisor.count('probe'))
+        self.assert_on_destination()
+
+
 class GateTest(WorldTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        # What the job tells is too old from the first moment on.
+        self.useFixture(fixtures.MockPatch('blockmirror_driver.swap.gate.FRESH', -1.0))
+
     def test_it_is_asked_before_the_copy_and_before_the_pivot(self) -> None:
         self.world.run()
         self.assertEqual(2, self.hypervisor.count('probe'))
