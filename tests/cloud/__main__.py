@@ -68,8 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     driver.add_argument('driver', choices=_DRIVERS)
     driver.add_argument('--native', default='rbd,iscsi,nfs', help='native_protocols')
     driver.add_argument('--set', action='append', default=[], metavar='OPTION=VALUE')
+    driver.add_argument('--cinder', default='', help="Cinder's endpoint, not the catalog's")
+    tokens = actions.add_parser('tokens', help='let tokens live as long as is said')
+    tokens.add_argument('seconds', type=int)
     restart = actions.add_parser('restart', help='end services in order and start them again')
     restart.add_argument('services', nargs='+')
+    restart.add_argument('--doom', help='where nova-compute kills itself; see tests.cloud.doomed')
     run = actions.add_parser('run', help='run a command inside, with OS_* set')
     run.add_argument('command', nargs=argparse.REMAINDER, help='-- COMMAND [ARGUMENT...]')
     return parser
@@ -95,6 +99,7 @@ class _Cloud:
             'up': self._up,
             'status': self._status,
             'driver': self._driver,
+            'tokens': self._tokens,
             'restart': self._restart,
         }
         if action in outside:
@@ -176,16 +181,28 @@ class _Cloud:
     def _driver(self) -> int:
         options = dict(one.split('=', 1) for one in self._options.set)
         native = tuple(one for one in self._options.native.split(',') if one)
-        config.Choice(_DRIVERS[self._options.driver], native, options).store(self._site)
+        driver = _DRIVERS[self._options.driver]
+        config.Choice(driver, native, options, self._options.cinder).store(self._site)
         config.write_compute(self._site)
-        return self._restart(('nova-compute',))
+        return self._restart_all(['nova-compute'])
 
-    def _restart(self, names: Sequence[str] = ()) -> int:
+    def _tokens(self) -> int:
+        config.write_keystone(self._site, self._options.seconds)
+        return self._restart_all(['keystone-api'])
+
+    def _restart(self) -> int:
+        return self._restart_all(self._options.services, self._options.doom)
+
+    def _restart_all(self, names: Sequence[str], doom: str | None = None) -> int:
         openstack = OpenStack(self._site)
-        since = dt.datetime.now(dt.UTC).strftime('%Y-%m-%dT%H:%M:%S')
-        for name in names or self._options.services:
-            openstack.restart(name)
-        self._catalog('wait', since=since)
+        if doom is not None:
+            openstack.daemons['nova-compute'] = openstack.doomed(doom)
+        for name in names:
+            openstack.daemons[name].terminate(30)
+        # Nova's times are whole seconds, and what has ended may have told in this one.
+        ended = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
+        openstack.start(*names)
+        self._catalog('wait', since=ended.strftime('%Y-%m-%dT%H:%M:%S'))
         return 0
 
     def _run(self) -> int:

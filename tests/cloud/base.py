@@ -71,19 +71,22 @@ class CloudTestCase(testtools.TestCase):
         server.start_writers(dev, blocks=256, stride=1 << 20, delay_us=2000)
         server.wait_acked(20)
 
-    def slow_copy(self) -> tuple[Server, Record, str, str]:
+    def slow_copy(
+        self, volume_type: str = SLOW_TYPE, rate: int = SLOW
+    ) -> tuple[Server, Record, str, str]:
         """A copy from rbd1 to a type that is copied to slowly, under way, the guest writing.
 
-        Returns the server, the volume, the target of its disk, and the swap's id.
+        :param volume_type: made with that rate, in bytes/s, unless it is there
+        :return: the server, the volume, the target of its disk, and the swap's id
         """
-        specs = {'volume_backend_name': 'rbd2', 'blockmirror:bandwidth': str(SLOW)}
-        self.api.volume_type(SLOW_TYPE, specs)
+        specs = {'volume_backend_name': 'rbd2', 'blockmirror:bandwidth': str(rate)}
+        self.api.volume_type(volume_type, specs)
         server = self.server()
         volume, dev = self.attached(server, 'rbd1')
         server.fill(Fill(seed=3, offset=FILLED_FROM, length=FILLED), dev)
         server.start_writers(dev, blocks=256, stride=1 << 20, delay_us=100000)
         server.wait_acked(5)
-        self.api.retype(volume, SLOW_TYPE)
+        self.api.retype(volume, volume_type)
         swap_id = wait_until(lambda: self._copying(server), 60, 'the copy begins')
         return server, volume, dev, swap_id
 

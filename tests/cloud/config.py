@@ -30,6 +30,8 @@ Sections = dict[str, dict[str, Any]]
 _ISCSI_DRIVER = 'blockmirror_driver.cinder.tgtfile.TgtFileDriver'
 #: Cinder's manager of volumes, whose copies of volumes without a server are ours.
 _VOLUME_MANAGER = 'blockmirror_driver.cinder.manager.VolumeManager'
+#: Seconds that a token lives.
+TOKEN_S = 86400
 _QUIET = (
     'amqp=WARN,oslo.messaging=INFO,oslo_messaging=INFO,sqlalchemy=WARN,stevedore=INFO,'
     'urllib3=WARN,keystonemiddleware=WARN,keystoneauth=WARN,oslo_policy=INFO,'
@@ -56,13 +58,13 @@ exec {mount} "$@"
 class Choice:
     """Which compute driver nova-compute loads, and what ``[blockmirror]`` has beside defaults.
 
-    :ivar token_s: how long Keystone's tokens live, in seconds
+    :ivar cinder: nova-compute's endpoint of Cinder, empty for the catalog's
     """
 
     driver: str = places.OUR_DRIVER
     native_protocols: Sequence[str] = ('rbd', 'iscsi', 'nfs')
     blockmirror: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    token_s: int = 86400
+    cinder: str = ''
 
     @classmethod
     def of(cls, site: Site) -> 'Choice':
@@ -108,7 +110,14 @@ def write_compute(site: Site) -> None:
         'iscsi_initiator_name': 'iqn.2026-01.example.cloud:compute',
         **choice.blockmirror,
     }
+    if choice.cinder:
+        sections['cinder']['endpoint_template'] = f'{choice.cinder}/v3/%(project_id)s'
     _write(site.etc / 'nova' / 'nova-compute.conf', sections)
+
+
+def write_keystone(site: Site, token_s: int) -> None:
+    """Write Keystone's file, with tokens that live that many seconds."""
+    _write(site.etc / 'keystone' / 'keystone.conf', _keystone(site, token_s))
 
 
 def _write(path: pathlib.Path, sections: Sections) -> None:
@@ -165,12 +174,12 @@ def _messages(site: Site) -> str:
     return f'rabbit://openstack:{site.password}@{HOST}:{places.RABBIT}/'
 
 
-def _keystone(site: Site) -> Sections:
+def _keystone(site: Site, token_s: int = TOKEN_S) -> Sections:
     etc = site.etc / 'keystone'
     return {
         'DEFAULT': {'log_file': site.log('keystone'), 'use_stderr': False},
         'database': {'connection': _database(site, 'keystone')},
-        'token': {'provider': 'fernet', 'expiration': Choice.of(site).token_s},
+        'token': {'provider': 'fernet', 'expiration': token_s},
         'fernet_tokens': {'key_repository': etc / 'fernet-keys'},
         'credential': {'key_repository': etc / 'credential-keys'},
         'cache': {
@@ -239,6 +248,9 @@ def _nova(site: Site) -> Sections:
             'running_deleted_instance_action': 'reap',
             # The guest has no ACPI daemon: the default of 60 s is waited for in vain.
             'shutdown_timeout': 3,
+            # Nova waits for a thread of its own that listens to libvirt and never ends.
+            'manager_shutdown_timeout': 5,
+            'graceful_shutdown_timeout': 12,
         },
         'api': {'auth_strategy': 'keystone'},
         'wsgi': {'api_paste_config': site.etc / 'nova/api-paste.ini'},

@@ -15,7 +15,7 @@
 
 import concurrent.futures
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tests.cloud import site as places
 from tests.cloud.environment import SERVICES
@@ -55,8 +55,7 @@ class OpenStack:
         self._add('network-stub', [*stub, str(places.NEUTRON)], port=places.NEUTRON)
         for name in ('conductor', 'scheduler'):
             self._add(f'nova-{name}', [f'nova-{name}', *nova])
-        compute = ['--config-file', f'{etc}/nova/nova-compute.conf']
-        self._add('nova-compute', ['nova-compute', *compute])
+        self._add('nova-compute', ['nova-compute', *self._compute])
         for name in ('scheduler', 'volume'):
             conf = ['--config-file', f'{etc}/cinder/cinder.conf']
             self._add(f'cinder-{name}', [f'cinder-{name}', *conf])
@@ -69,14 +68,26 @@ class OpenStack:
     def _add(
         self, name: str, argv: Sequence[str], *, port: int = 0, given: Sequence[str] = ()
     ) -> None:
-        environment = [f'PATH={self._site.path}', 'PYTHONWARNINGS=ignore', *given]
-        self.daemons[name] = Daemon(
-            self._site.layout,
-            name,
-            [*environment, *argv],
-            (lambda: answers(HOST, port)) if port else (lambda: True),
-            timeout_s=180,
+        self.daemons[name] = self._daemon(
+            name, [*given, *argv], (lambda: answers(HOST, port)) if port else (lambda: True)
         )
+
+    def _daemon(self, name: str, argv: Sequence[str], ready: Callable[[], bool]) -> Daemon:
+        environment = [f'PATH={self._site.path}', 'PYTHONWARNINGS=ignore']
+        return Daemon(self._site.layout, name, [*environment, *argv], ready, timeout_s=180)
+
+    @property
+    def _compute(self) -> list[str]:
+        return ['--config-file', f'{self._site.etc}/nova/nova-compute.conf']
+
+    def doomed(self, where: str) -> Daemon:
+        """nova-compute that kills itself there, in the place of the other.
+
+        :param where: see :mod:`tests.cloud.doomed`
+        """
+        # Without -P the modules beside it would hide others of the same names.
+        script = [str(SERVICES.python), '-P', str(REPOSITORY / 'tests/cloud/doomed.py')]
+        return self._daemon('nova-compute', [*script, where, *self._compute], lambda: True)
 
     def prepare(self) -> None:
         """Make every schema, Keystone's keys and administrator, and Nova's cells; once.
@@ -177,11 +188,3 @@ class OpenStack:
                 daemon.launch()
         for daemon in chosen:
             daemon.wait_ready()
-
-    def restart(self, name: str) -> None:
-        """End a service in order, and start it again.
-
-        :raise LabError: it did not come up
-        """
-        self.daemons[name].terminate(30)
-        self.start(name)

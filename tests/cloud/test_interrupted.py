@@ -11,57 +11,41 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""nova-compute, or what it talks to, goes away around a swap; the records must find the truth."""
+"""nova-compute, or what it talks to, goes away around a swap; the records must find the truth.
+
+The core of it; the campaign has every state, and moments that are drawn.
+"""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-from tests.cloud.base import SLOW_TYPE, CloudTestCase
-from tests.cloud.openstack import OpenStack
-from tests.cloud.server import Server
+from tests.cloud.base import SLOW_TYPE
+from tests.cloud.interrupted import RECOVERY_S, InterruptedTestCase, ProxiedTestCase
+from tests.cloud.proxy import COMPLETION, Fault
 from tests.lab.deadline import wait_until
-from tests.lab.namespace import REPOSITORY
-from tests.lab.process import Daemon
-
-#: Seconds: nova-compute starts, looks, and takes the swap up; retries wait longer each time.
-_RECOVERY_S = 240.0
 
 
-class InterruptedTest(CloudTestCase):
+class InterruptedTest(InterruptedTestCase):
     """Every swap ends on one volume that guest, Nova and Cinder agree upon."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.services = OpenStack(self.api.site).daemons
-        self.addCleanup(self.restart)
-
-    @property
-    def compute(self) -> Daemon:
-        return self.services['nova-compute']
-
-    def restart(self) -> None:
-        """Start nova-compute again if it does not run, and wait until it works."""
-        if self.compute.alive():
-            return
-        name = self.api.lab.layout.name
-        argv = [sys.executable, '-m', 'tests.cloud', '--name', name, 'restart', 'nova-compute']
-        subprocess.run(argv, cwd=REPOSITORY, check=True)
-
-    def state(self, server: Server) -> str:
-        """The state of the server's only swap; empty while there is none."""
-        return ''.join(one['state'] for one in self.our_swaps(server)[-1:])
 
     def test_killed_while_copying(self) -> None:
         server, volume, dev, swap_id = self.slow_copy()
         self.compute.kill()
         self.assertEqual('copying', self.state(server))
         self.restart()
-        self.api.wait_moved(volume.id, _RECOVERY_S)
+        self.api.wait_moved(volume.id, RECOVERY_S)
         moved = self.assert_moved(server, volume, dev, 'rbd2')
         self.assertEqual(SLOW_TYPE, moved.volume_type)
         self.assertEqual([swap_id], [one['swap_id'] for one in self.our_swaps(server)])
+
+    def test_killed_at_the_pivot_and_again_while_recovering(self) -> None:
+        """The second process dies when Cinder has completed the move and the answer is lost."""
+        self.doom('after:pivoting')
+        server, volume, dev = self.moving()
+        self.await_death('after:pivoting')
+        self.doom_recovery('after:completion')
+        self.restart()
+        self.assert_settled(server, volume, dev)
+        self.assertEqual('rbd2', self.api.record(volume.id).backend)
 
     def test_cinder_is_away_after_the_pivot(self) -> None:
         """What Nova's manager has to tell Cinder is told later, and nothing is undone."""
@@ -69,8 +53,14 @@ class InterruptedTest(CloudTestCase):
         cinder = self.services['cinder-api']
         cinder.kill()
         self.addCleanup(cinder.start)
-        wait_until(lambda: self.state(server) == 'cleaned', _RECOVERY_S, 'the guest switches')
+        wait_until(lambda: self.state(server) == 'cleaned', RECOVERY_S, 'the guest switches')
         server.wait_acked(20)
         cinder.start()
-        self.api.wait_moved(volume.id, _RECOVERY_S)
+        self.api.wait_moved(volume.id, RECOVERY_S)
         self.assert_moved(server, volume, dev, 'rbd2')
+
+
+class AnswerLostTest(ProxiedTestCase):
+    def test_of_the_completion(self) -> None:
+        """Cinder has completed the move; a second attempt must not undo or repeat it."""
+        self.faulty(COMPLETION, Fault.DROPPED, 1)

@@ -107,6 +107,11 @@ class TestSuites(unittest.TestCase):
             [['a.py', 'c.py', 'test_zz_secrets.py'], ['b.py', 'test_zz_secrets.py']], parts
         )
 
+    def test_a_run_of_all_has_the_core_of_the_campaign(self) -> None:
+        self.assertEqual({*run.RUNNERS}, {*run.DEADLINES})
+        self.assertEqual({'campaign'}, {*run.RUNNERS} - {*run.DEFAULT})
+        self.assertLess({*run.CLOUD_TESTS}, {*run.CAMPAIGN_TESTS})
+
     def test_nothing_that_ran_is_not_green(self) -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
