@@ -39,6 +39,34 @@ Without it tests that need it are skipped, and the others can't tell which drive
 An example: ``ssh compute1 sudo blockmirror --config-file /etc/nova/nova.conf``.
 """,
     ),
+    cfg.StrOpt(
+        'compute_command',
+        default='',
+        help="""
+Command line that ends nova-compute on the compute host and starts it again. The tests append one
+of these; what is not understood must fail. Without it tests that need it are skipped.
+
+Possible values:
+
+* ``kill``: end it with SIGKILL
+* ``start``: start it unless it runs, and return when it works
+* ``doom``: start it so that it kills itself when its journal is told that a guest has switched
+""",
+    ),
+    cfg.StrOpt(
+        'backend_command',
+        default='',
+        help="""
+Command line that reaches the storage of a backend. The tests append one of these; what is not
+understood must fail. Without it tests that need it are skipped.
+
+Possible values:
+
+* ``stop BACKEND``: let it answer nothing any more, as when its network is gone
+* ``start BACKEND``: let it answer again
+* ``allocated BACKEND VOLUME``: print how many bytes a volume takes there, by its name there
+""",
+    ),
     cfg.IntOpt(
         'move_timeout',
         default=300,

@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import time
 
 from tests.cloud import site as places
 from tests.cloud.api import Record
 from tests.cloud.base import FILLED, FILLED_FROM
 from tests.cloud.interrupted import RECOVERY_S, InterruptedTestCase
-from tests.cloud.server import Server
+from tests.cloud.storage import allocated
 from tests.lab.namespace import REPOSITORY
 from tests.lab.process import run
 
@@ -63,12 +62,12 @@ class SideBySideTest(InterruptedTestCase):
 
     def test_every_pair(self) -> None:
         rows = []
-        allocated: dict[tuple[str, str], int] = {}
+        taken: dict[tuple[str, str], int] = {}
         for driver in ('stock', 'ours'):
             self.cloud('driver', driver)
             for source, destination in _PAIRS:
                 move = f'{source} to {destination}'
-                row, allocated[move, driver] = self._measure(driver, source, destination)
+                row, taken[move, driver] = self._measure(driver, source, destination)
                 rows.append(row)
         rows.sort(key=lambda row: row.move)
         _OUT.parent.mkdir(exist_ok=True)
@@ -78,13 +77,13 @@ class SideBySideTest(InterruptedTestCase):
             writer.writerows(dataclasses.astuple(row) for row in rows)
         print(_OUT.read_text(), flush=True)
         for move in dict.fromkeys(row.move for row in rows):
-            self.assertLess(allocated[move, 'ours'], _ZEROS + FILLED, move)
+            self.assertLess(taken[move, 'ours'], _ZEROS + FILLED, move)
 
     def _measure(self, driver: str, source: str, destination: str) -> tuple[Row, int]:
         server = self.server()
         volume = self.volume(source)
         self._write(volume)
-        before = self._allocated(volume)
+        before = allocated(self.api.site, volume.backend, volume.name)
         dev = self.api.attach(server, volume)
         self.addCleanup(self._detach, server, volume)
         self.writing(server, dev)
@@ -97,7 +96,7 @@ class SideBySideTest(InterruptedTestCase):
         self.assertEqual(('success', destination), (moved.migration_status, moved.backend))
         self.assertEqual(driver == 'ours', bool(self.our_swaps(server)))
         self.assert_survived(server, moved, dev)
-        after = self._allocated(moved)
+        after = allocated(self.api.site, moved.backend, moved.name)
         row = Row(
             f'{source} to {destination}',
             driver,
@@ -106,12 +105,8 @@ class SideBySideTest(InterruptedTestCase):
             str(before // _MIB),
             str(after // _MIB),
         )
-        self._end(server, moved)
+        self.api.detach(server, moved)  # by the driver that attached it
         return row, after
-
-    def _end(self, server: Server, volume: Record) -> None:
-        """With the driver that attached it."""
-        self.api.detach(server, volume)
 
     def _image(self, volume: Record) -> str:
         pool, _user = places.RBD[volume.backend]
@@ -123,9 +118,3 @@ class SideBySideTest(InterruptedTestCase):
         where = f'rbd:{self._image(volume)}' if rbd else str(self.api.read_back(volume))
         writes = (f'write -P 7 {FILLED_FROM} {FILLED}', f'write -P 0 {_ZEROS_FROM} {_ZEROS}')
         run(['qemu-io', '-f', 'raw', *(word for one in writes for word in ('-c', one)), where])
-
-    def _allocated(self, volume: Record) -> int:
-        if volume.backend in places.RBD:
-            told = json.loads(run(['rbd', 'diff', '--format', 'json', self._image(volume)]))
-            return sum(one['length'] for one in told if one['exists'] == 'true')
-        return self.api.read_back(volume).stat().st_blocks * 512

@@ -26,8 +26,10 @@ import openstack
 
 from tests.cloud import catalog
 from tests.cloud import site as places
+from tests.cloud.environment import SERVICES
 from tests.cloud.site import Site
 from tests.lab.layout import Layout, write_private
+from tests.lab.namespace import REPOSITORY
 from tests.tempest import image
 
 _FLAVORS = ('tiny', 'tiny2')
@@ -60,6 +62,8 @@ def sections(cloud: Any, site: Site, work: pathlib.Path) -> Sections:
     first, second = _images(cloud, site)
     flavor, other_flavor = (cloud.compute.find_flavor(name).id for name in _FLAVORS)
     command = f'blockmirror --journal {site.journal} --connect qemu:///system'
+    # Tempest runs without the tree in its path.
+    host = f'env PYTHONPATH={REPOSITORY} {SERVICES.python} -W ignore -m tests.tempest.host'
     patience = {'build_interval': 1, 'build_timeout': 180}
     return {
         'DEFAULT': {'log_file': work / 'tempest.log', 'debug': True, 'use_stderr': False},
@@ -124,7 +128,11 @@ def sections(cloud: Any, site: Site, work: pathlib.Path) -> Sections:
         },
         'validation': {'run_validation': False},
         'image': {'disk_formats': 'raw,qcow2'},
-        'blockmirror': {'image_ref': first, 'host_command': command},
+        'blockmirror': {
+            'image_ref': first,
+            'host_command': command,
+            **dict.fromkeys(('compute_command', 'backend_command'), host),
+        },
     }
 
 

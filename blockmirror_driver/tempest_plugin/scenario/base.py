@@ -43,7 +43,7 @@ _MOVING = ('starting', 'migrating', 'completing')
 #: Looks at a volume that show no move before there is none. When the scheduler finds no place for
 #: a retype nothing else is to be seen; but for a moment that is so as well before a success.
 _QUIET = 5
-_HOST_COMMAND_S = 60
+_HOST_COMMAND_S = 180
 
 
 class MoveTest(ConsoleMixin, manager.ScenarioTest):
@@ -114,6 +114,30 @@ class MoveTest(ConsoleMixin, manager.ScenarioTest):
         self.admin_volumes.retype_volume(
             volume_id, new_type=volume_type, migration_policy='on-demand'
         )
+
+    def start_slow_copy(
+        self, server: dict[str, Any], volume_id: str, backend: str
+    ) -> tuple[str, str]:
+        """Ask for a copy that takes its time, and wait until it runs.
+
+        Returns the type that was made for it, and the swap's id.
+        """
+        specs = {'blockmirror:bandwidth': str(CONF.blockmirror.slow_bandwidth)}
+        slow = self.create_volume_type(backend_name=backend, extra_specs=specs)['name']
+        self.start_retype(volume_id, slow)
+        return slow, self.wait_state(server, 'copying')
+
+    def wait_state(self, server: dict[str, Any], state: str) -> str:
+        """Wait until our journal has a swap of the server's in a state; return the swap's id."""
+        found: list[str] = []
+
+        def reached() -> bool:
+            found[:] = [one['swap_id'] for one in self.swaps(server) if one['state'] == state]
+            return bool(found)
+
+        if not test_utils.call_until_true(reached, CONF.compute.build_timeout, 1):
+            self.fail(f'no swap is {state}: {self.swaps(server)}')
+        return found[-1]
 
     def start_migration(self, volume_id: str, backend: str) -> None:
         """Ask for another backend."""
@@ -216,14 +240,25 @@ class MoveTest(ConsoleMixin, manager.ScenarioTest):
 
     # -- the compute host --------------------------------------------------------------
 
-    def require_host_command(self) -> None:
-        """Skip a test that needs the compute host."""
-        if not CONF.blockmirror.host_command:
-            self.skipTest('[blockmirror] host_command is not set')
+    def require_command(self, option: str) -> None:
+        """Skip a test that needs a command, given by one of our options."""
+        if not CONF.blockmirror[option]:
+            self.skipTest(f'[blockmirror] {option} is not set')
 
     def blockmirror(self, *words: str) -> str:
         """Run a command of ours on the compute host, and return what it printed."""
-        argv = [*shlex.split(CONF.blockmirror.host_command), *words]
+        return self._command(CONF.blockmirror.host_command, *words)
+
+    def compute(self, what: str) -> None:
+        """Do something to nova-compute; see the option ``compute_command``."""
+        self._command(CONF.blockmirror.compute_command, what)
+
+    def backend(self, what: str, *words: str) -> str:
+        """Do something to a backend; see the option ``backend_command``."""
+        return self._command(CONF.blockmirror.backend_command, what, *words)
+
+    def _command(self, line: str, *words: str) -> str:
+        argv = [*shlex.split(line), *words]
         done = subprocess.run(
             argv, capture_output=True, text=True, timeout=_HOST_COMMAND_S, check=False
         )

@@ -35,18 +35,14 @@ class RefusalsTest(base.MoveTest):
     @utils.services('compute', 'volume')
     def test_cancelled_copy(self) -> None:
         """The volume keeps type and backend; a second try of the same move succeeds."""
-        self.require_host_command()
+        self.require_command('host_command')
         source, destination = self.backends()[:2]
         types = self.types()
-        slow = self.create_volume_type(
-            backend_name=destination,
-            extra_specs={'blockmirror:bandwidth': str(CONF.blockmirror.slow_bandwidth)},
-        )['name']
         server = self.writing_server()
         volume = self.written_volume(server, types[source])['id']
         report = self.fresh_report(server['id'], volume)
-        self.start_retype(volume, slow)
-        self.blockmirror('cancel', self._copying(server))
+        _slow, swap_id = self.start_slow_copy(server, volume, destination)
+        self.blockmirror('cancel', swap_id)
         self.assert_reverted(server, volume, (types[source], source), report)
         self.start_retype(volume, types[destination])
         self.assert_moved(server, volume, destination, report)
@@ -69,17 +65,6 @@ class RefusalsTest(base.MoveTest):
         waiters.wait_for_volume_resource_status(self.volumes_client, other, 'available')
         waiters.wait_for_volume_resource_status(self.volumes_client, volume, 'in-use')
         self.assert_intact(server, volume, report)
-
-    def _copying(self, server: dict[str, Any]) -> str:
-        found: list[str] = []
-
-        def begun() -> bool:
-            found[:] = [one['swap_id'] for one in self.swaps(server) if one['state'] == 'copying']
-            return bool(found)
-
-        if not test_utils.call_until_true(begun, CONF.compute.build_timeout, 1):
-            self.fail(f'no copy begins: {self.swaps(server)}')
-        return found[-1]
 
     def _swap_result(self, server: dict[str, Any]) -> str:
         """Result of the newest swap that Nova's records of actions show."""
