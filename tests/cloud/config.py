@@ -244,6 +244,8 @@ def _nova(site: Site) -> Sections:
             'reserved_host_disk_mb': 0,
             'vif_plugging_is_fatal': False,
             'vif_plugging_timeout': 0,
+            # A restart is over when a service has reported itself.
+            'report_interval': 2,
             'block_device_allocate_retries_interval': 1,
             'running_deleted_instance_action': 'reap',
             # The guest has no ACPI daemon: the default of 60 s is waited for in vain.
