@@ -30,7 +30,7 @@ from oslo_log import log as logging
 
 from blockmirror_driver import conf as our_conf
 from blockmirror_driver import exception
-from blockmirror_driver.nova import credentials, strays
+from blockmirror_driver.nova import audit, credentials, strays
 from blockmirror_driver.nova.attached import Attached, ConnectionInfo, How, marked
 from blockmirror_driver.nova.disks import NativeDisk, ZeroDetectingDisk
 from blockmirror_driver.nova.duties import NovaDuties
@@ -68,9 +68,7 @@ class LibvirtDriver(GatedDriver):
         )
         self.guard = Guard(self._volume_api)
         self.duties = NovaDuties(self)
-        self._reconciler = Reconciler(
-            self.engine, self.duties, CONF, lambda: strays.take_back(self)
-        )
+        self._reconciler = Reconciler(self.engine, self.duties, CONF, self._first_look)
 
     # -- the process -------------------------------------------------------------------
 
@@ -98,6 +96,11 @@ class LibvirtDriver(GatedDriver):
         """Stop: running copies are left running, to be taken up at the next start."""
         self._leave()
         super().cleanup_host(host)
+
+    def _first_look(self) -> None:
+        """Take back what was never begun, then tell what disagrees all the same."""
+        strays.take_back(self)
+        audit.tell(self)
 
     def _leave(self) -> None:
         self._reconciler.stop()

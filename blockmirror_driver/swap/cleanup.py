@@ -100,7 +100,19 @@ def complete(hypervisor: Hypervisor, journal: Journal, swap: Swap) -> list[str]:
 
 
 def sweep(hypervisor: Hypervisor, journal: Journal) -> None:
-    """Remove secrets of ours that nobody under way and no XML of any domain needs.
+    """Remove secrets of ours that nobody under way and no XML of any domain needs."""
+    is_alive = _needs(journal)
+    hypervisor.secrets.sweep(is_alive, cited(hypervisor))
+
+
+def leftover_secrets(hypervisor: Hypervisor, journal: Journal) -> tuple[str, ...]:
+    """Return the usages of what :func:`sweep` would remove. Changes nothing."""
+    is_alive = _needs(journal)
+    return hypervisor.secrets.leftover(is_alive, cited(hypervisor))
+
+
+def _needs(journal: Journal) -> Callable[[str], bool]:
+    """Return what tells of an owner whether it may still need its secrets. Call it first.
 
     Others work meanwhile. A swap is in the journal before it defines a secret, and one that
     ended since the XML was read may be cited by now, so that each owner is asked about late,
@@ -109,7 +121,6 @@ def sweep(hypervisor: Hypervisor, journal: Journal) -> None:
     """
     began = time.time()
     attachments = AttachmentStore(journal.path)
-    citations = cited(hypervisor)
 
     def is_alive(name: str) -> bool:
         if is_living_planner(name) or attachments.has_owner(name):
@@ -119,7 +130,7 @@ def sweep(hypervisor: Hypervisor, journal: Journal) -> None:
             for record in journal.records()
         )
 
-    hypervisor.secrets.sweep(is_alive, citations)
+    return is_alive
 
 
 def cited(hypervisor: Hypervisor) -> set[str]:

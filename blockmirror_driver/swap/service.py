@@ -29,6 +29,7 @@ from blockmirror_driver import conf as our_conf
 from blockmirror_driver import exception
 from blockmirror_driver.model import Disk
 from blockmirror_driver.swap import budget, checks, cleanup, resolve
+from blockmirror_driver.swap.auditor import Auditor, RecordsOf, Row
 from blockmirror_driver.swap.budget import Budget
 from blockmirror_driver.swap.checks import Check, Subject
 from blockmirror_driver.swap.control import Control
@@ -374,6 +375,12 @@ class SwapService:
                 settled
             )
         return self.record(record.id)
+
+    def audit(
+        self, *, repair: bool = False, records_of: RecordsOf | None = None
+    ) -> tuple[Row, ...]:
+        """Compare what everybody says of each guest's disks; see :class:`Auditor`."""
+        return Auditor(self.hypervisor, self._journal, records_of).audit(repair=repair)
 
     def doctor(self) -> tuple[Check, ...]:
         """Check the host: libvirt, QEMU's block modules, the journal, what is left open."""

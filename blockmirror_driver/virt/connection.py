@@ -265,9 +265,9 @@ class Hypervisor:
         """Tell whether the event loop runs; see :meth:`EventLoop.answers`."""
         return self._loop.answers(timeout)
 
-    def sweep_probes(self) -> tuple[str, ...]:
-        """Destroy what a killed libvirtd left of old probes; return their names."""
-        return self.run('destroy', probe.sweep)
+    def sweep_probes(self, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Destroy what a killed libvirtd left of old probes, or only list it; return names."""
+        return self.run('destroy', probe.leftover if dry_run else probe.sweep)
 
     def run(
         self,

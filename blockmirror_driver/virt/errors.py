@@ -61,12 +61,15 @@ _SECRET = re.compile(
 #: the address of the server.
 _PREAMBLE = re.compile(
     r'^(?:internal error: )?(?:qemu unexpectedly closed the monitor|process exited while '
-    r'connecting to monitor): (?:.*-blockdev \{.*\}: |\S+Z qemu\S*: )?(?=\S)'
+    r"connecting to monitor)(?: \(vm='[^']*'\))?: "
+    r'(?:.*-blockdev \{.*\}: |\S+Z qemu\S*: )?(?=\S)',
+    re.IGNORECASE,
 )
-#: The end of the message when QEMU's last words are missing.
-_NO_LAST_WORDS = (
-    'qemu unexpectedly closed the monitor',
-    'process exited while connecting to monitor',
+#: The end of the message when QEMU's last words are missing. Since 11 libvirt names the domain.
+_NO_LAST_WORDS = re.compile(
+    r'(?:qemu unexpectedly closed the monitor|process exited while connecting to monitor)'
+    r"(?: \(vm='[^']*'\))?[: ]*$",
+    re.IGNORECASE,
 )
 _USERINFO = re.compile(r'(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^/@\s]+@', re.IGNORECASE)
 
@@ -89,7 +92,7 @@ def gives_no_reason(error: libvirt.libvirtError) -> bool:
     libvirt sees the monitor close and the log in either order; the reason is then lost.
     """
     text = exception.one_line(error.get_error_message() or error)
-    return text.rstrip(': ').endswith(_NO_LAST_WORDS)
+    return _NO_LAST_WORDS.search(text) is not None
 
 
 def is_connection_loss(error: libvirt.libvirtError) -> bool:

@@ -117,13 +117,24 @@ def probe(
 def sweep(conn: libvirt.virConnect) -> tuple[str, ...]:
     """Destroy probes older than an hour, which only a killed libvirtd leaves behind."""
     swept = []
-    for dom in conn.listAllDomains():
-        name = dom.name()
-        if name.startswith(NAME_PREFIX) and _age(dom.UUIDString()) > _ABANDONED_AFTER:
-            with contextlib.suppress(libvirt.libvirtError):  # it ended by itself
-                dom.destroyFlags()
-                swept.append(name)
+    for dom in _abandoned(conn):
+        with contextlib.suppress(libvirt.libvirtError):  # it ended by itself
+            dom.destroyFlags()
+            swept.append(dom.name())
     return tuple(swept)
+
+
+def leftover(conn: libvirt.virConnect) -> tuple[str, ...]:
+    """Return the names of what :func:`sweep` would destroy."""
+    return tuple(dom.name() for dom in _abandoned(conn))
+
+
+def _abandoned(conn: libvirt.virConnect) -> list[libvirt.virDomain]:
+    return [
+        dom
+        for dom in conn.listAllDomains()
+        if dom.name().startswith(NAME_PREFIX) and _age(dom.UUIDString()) > _ABANDONED_AFTER
+    ]
 
 
 class _Attempt:

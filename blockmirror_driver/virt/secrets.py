@@ -134,14 +134,20 @@ class SecretStore:
             What it raises ends the sweep before anything was undefined.
         :param cited: uuids and usages in any live or stored definition of a domain.
         """
+        condemned = self.leftover(is_alive, cited)
+        return self._undefine_if(lambda secret: secret.usage in condemned)
+
+    def leftover(self, is_alive: Callable[[str], bool], cited: Collection[str]) -> tuple[str, ...]:
+        """Return the usages of what :meth:`sweep` would undefine; the same parameters."""
         citations = frozenset(cited)
         listed = self._run('listAllSecrets', _ours)
-        condemned = {
-            secret.usage
-            for secret in listed
-            if citations.isdisjoint({secret.uuid, secret.usage}) and not is_alive(secret.owner)
-        }
-        return self._undefine_if(lambda secret: secret.usage in condemned)
+        return tuple(
+            sorted(
+                secret.usage
+                for secret in listed
+                if citations.isdisjoint({secret.uuid, secret.usage}) and not is_alive(secret.owner)
+            )
+        )
 
     def exists(self, ref: SecretRef) -> bool:
         """Tell whether libvirt has the secret, ours or not, with a value or without."""

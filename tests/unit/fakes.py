@@ -310,6 +310,12 @@ class FakeSecretStore(Scripted, SecretStore):
             for owner, life in sorted(gone, key=lambda item: item[0])
         )
 
+    def leftover(self, is_alive: Callable[[str], bool], cited: Collection[str]) -> tuple[str, ...]:
+        self._called('leftover', tuple(cited))
+        left = [(owner, life) for owner, life in self.kept if not is_alive(owner)]
+        self._done('leftover')
+        return tuple(sorted(f'blockmirror/{life.value}/{owner}/0' for owner, life in left))
+
     def exists(self, ref: SecretRef) -> bool:
         self._called('exists', ref)
         self._done('exists')
@@ -426,8 +432,8 @@ class FakeHypervisor(Scripted, Hypervisor):
         self._called('events_arrive', timeout)
         return self.fake_events_arrive
 
-    def sweep_probes(self) -> tuple[str, ...]:
-        self._called('sweep_probes')
+    def sweep_probes(self, *, dry_run: bool = False) -> tuple[str, ...]:
+        self._called('sweep_probes', dry_run)
         return ()
 
     def run(self, name: str, function: Any, **kwargs: Any) -> Any:

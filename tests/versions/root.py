@@ -87,6 +87,9 @@ class Root:
         policy = self.path / 'usr/sbin/policy-rc.d'
         policy.write_text(_POLICY)
         policy.chmod(0o755)
+        # A mirror may lag behind the date until which its suite counts as valid.
+        settings = self.path / 'etc/apt/apt.conf.d/90versions'
+        settings.write_text('Acquire::Check-Valid-Until "false";\n')
         shutil.copyfile('/etc/resolv.conf', self.path / 'etc/resolv.conf')
         if _MACHINES_CERTIFICATES.exists():
             shutil.copyfile(_MACHINES_CERTIFICATES, self.path / _CERTIFICATES[1:])

@@ -26,6 +26,7 @@ from blockmirror_driver.cli import app, main
 from tests.unit.cli import fakes
 
 COMMANDS = (
+    'audit',
     'cancel',
     'copy',
     'doctor',

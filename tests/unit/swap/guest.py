@@ -276,14 +276,25 @@ class Secrets(FakeSecretStore):
 
     def sweep(self, is_alive: Callable[[str], bool], cited: Collection[str]) -> tuple[str, ...]:
         self._called('sweep', tuple(cited))
-        gone = {
+        gone = self._unneeded(is_alive, cited)
+        self.kept -= gone
+        self._done('sweep')
+        return tuple(sorted(f'blockmirror/{life.value}/{owner}/0' for owner, life in gone))
+
+    def leftover(self, is_alive: Callable[[str], bool], cited: Collection[str]) -> tuple[str, ...]:
+        self._called('leftover', tuple(cited))
+        left = self._unneeded(is_alive, cited)
+        self._done('leftover')
+        return tuple(sorted(f'blockmirror/{life.value}/{owner}/0' for owner, life in left))
+
+    def _unneeded(
+        self, is_alive: Callable[[str], bool], cited: Collection[str]
+    ) -> set[tuple[str, SecretLifetime]]:
+        return {
             (owner, life)
             for owner, life in self.kept
             if self.uuid_of(owner, life) not in cited and not is_alive(owner)
         }
-        self.kept -= gone
-        self._done('sweep')
-        return tuple(sorted(f'blockmirror/{life.value}/{owner}/0' for owner, life in gone))
 
     @staticmethod
     def uuid_of(owner: str, life: SecretLifetime) -> str:

@@ -122,6 +122,7 @@ class TestClean(testtools.TestCase):
         for start in (
             'internal error: qemu unexpectedly closed the monitor: ',
             'internal error: process exited while connecting to monitor: ',
+            "internal error: QEMU unexpectedly closed the monitor (vm='blockmirror-probe-2'): ",
         ):
             for middle in (
                 f'{qemu}-blockdev {{"server":{{"host":"10.0.0.1"}},"user":"reader"}}: ',
@@ -140,6 +141,8 @@ class TestClean(testtools.TestCase):
             (f'{start}: ', True),
             (f'{start}: 2026-11-22T22:19:34Z qemu: no such image', False),
             ('internal error: process exited while connecting to monitor: \n', True),
+            ("internal error: QEMU unexpectedly closed the monitor (vm='probe'): ", True),
+            ("internal error: QEMU unexpectedly closed the monitor (vm='probe'): no", False),
             ('Domain not found', False),
         ):
             self.assertIs(without, errors.gives_no_reason(libvirt_error(1, text)), text)
