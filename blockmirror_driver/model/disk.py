@@ -155,6 +155,29 @@ class NfsSource:
 
 
 @dataclass(frozen=True, slots=True)
+class NbdSource:
+    """An export of an NBD server, reached over TCP or by a socket of the host.
+
+    Exactly one of ``host`` and ``socket`` is set. ``tls`` has QEMU use the certificates that
+    libvirt's qemu.conf names; it goes with TCP.
+    """
+
+    export: str
+    host: Host | None = None
+    socket: str | None = None
+    tls: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name as libvirt writes it: the export."""
+        return self.export
+
+    def describe(self) -> str:
+        """Name the volume without addresses, for what a user sees."""
+        return f'nbd:{self.export}'
+
+
+@dataclass(frozen=True, slots=True)
 class FileSource:
     """A local file, for example on a mounted share."""
 
@@ -192,7 +215,7 @@ class OtherSource:
         return f'{self.kind}:?'
 
 
-NetworkSource: TypeAlias = RbdSource | IscsiSource | NfsSource
+NetworkSource: TypeAlias = RbdSource | IscsiSource | NfsSource | NbdSource
 Source: TypeAlias = NetworkSource | FileSource | BlockSource | OtherSource
 
 

@@ -25,10 +25,9 @@ from pathlib import Path
 
 from oslo_config import cfg
 
-from blockmirror_driver import exception, model
 from blockmirror_driver.conf import GROUP
 from blockmirror_driver.model import Disk, Host, Identity, NfsSource
-from blockmirror_driver.volume import address, attributes, mount_options
+from blockmirror_driver.volume import address, attributes, local, mount_options
 from blockmirror_driver.volume import format as image
 from blockmirror_driver.volume.base import Capabilities, VolumeDriver
 from blockmirror_driver.volume.connection_info import ConnectionInfo
@@ -59,7 +58,7 @@ class NfsVolumeDriver(VolumeDriver):
         if '/' in file or file in ('.', '..'):
             raise connection_info.error('name', 'is not the name of a file')
         options = mount_options.read(connection_info)
-        image_format = _format(connection_info)
+        image_format = local.image_format(connection_info)
         if image_format == 'qcow2':
             _inspect_mounted(connection_info, file)
         return attributes.disk(
@@ -81,19 +80,6 @@ def _export(info: ConnectionInfo) -> tuple[Host, str]:
     if {'.', '..'} & set(path.split('/')):
         raise info.error('export', 'has a path with . or .. in it')
     return Host(address.host(host, info.path('export'))), path
-
-
-def _format(info: ConnectionInfo) -> model.disk.Format:
-    match info.text('format') or 'raw':
-        case 'raw':
-            return 'raw'
-        case 'qcow2':
-            return 'qcow2'
-        case _:
-            raise exception.UnsupportedVolume(
-                f'{info.path("format")}: is neither raw nor qcow2',
-                hint='convert the volume; only raw and qcow2 files are moved',
-            )
 
 
 def _identity(conf: cfg.ConfigOpts) -> Identity | None:

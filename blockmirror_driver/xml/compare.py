@@ -29,6 +29,8 @@ from blockmirror_driver import model
 _MONITOR_PORTS = frozenset({3300, 6789})
 #: IANA's port of iscsi-target, which libvirt fills in.
 _ISCSI_PORT = 3260
+#: IANA's port of nbd, likewise.
+_NBD_PORT = 10809
 
 
 def same_volume(a: model.Source, b: model.Source) -> bool:
@@ -39,6 +41,7 @@ def same_volume(a: model.Source, b: model.Source) -> bool:
     - iscsi: same target, LUN and portal. Another portal of the same unit is *not* taken for
       the same: names of targets are not unique across arrays.
     - nfs: same host and path. file, block: same path.
+    - nbd: same export of the same host and port, or of the same socket.
     - other kinds: equal ``<source>`` elements without volatile parts.
     """
     match a, b:
@@ -48,10 +51,13 @@ def same_volume(a: model.Source, b: model.Source) -> bool:
             return (a.target, a.lun) == (b.target, b.lun) and _portal(a) == _portal(b)
         case model.NfsSource(), model.NfsSource():
             return _host(a.host) == _host(b.host) and _path(a.name) == _path(b.name)
-        case model.FileSource(), model.FileSource():
-            return _path(a.path) == _path(b.path)
-        case model.BlockSource(), model.BlockSource():
-            return _path(a.path) == _path(b.path)
+        case model.NbdSource(), model.NbdSource():
+            return a.export == b.export and _server(a) == _server(b)
+        case (model.FileSource(path=one), model.FileSource(path=other)) | (
+            model.BlockSource(path=one),
+            model.BlockSource(path=other),
+        ):
+            return _path(one) == _path(other)
         case _:
             return a == b
 
@@ -70,6 +76,12 @@ def _path(path: str) -> str:
 
 def _portal(source: model.IscsiSource) -> tuple[str, int]:
     return _host(source.portal), source.portal.port or _ISCSI_PORT
+
+
+def _server(source: model.NbdSource) -> tuple[str, int]:
+    if source.host is None:
+        return _path(source.socket or ''), 0
+    return _host(source.host), source.host.port or _NBD_PORT
 
 
 def _monitors(hosts: Iterable[model.Host]) -> set[tuple[str, int]]:

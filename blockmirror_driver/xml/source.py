@@ -47,6 +47,8 @@ def build(parent: etree._Element, source: model.Source) -> str:
             _build_iscsi(parent, source)
         case model.NfsSource():
             _build_nfs(parent, source)
+        case model.NbdSource():
+            _build_nbd(parent, source)
         case model.FileSource():
             document.child(parent, 'source', {'file': _absolute(source.path)})
             return 'file'
@@ -136,6 +138,24 @@ def _build_nfs(parent: etree._Element, nfs: model.NfsSource) -> None:
         'identity',
         {'user': _numeric_id(identity.user), 'group': _numeric_id(identity.group)},
     )
+
+
+def _build_nbd(parent: etree._Element, nbd: model.NbdSource) -> None:
+    if (nbd.host is None) == (nbd.socket is None):
+        raise exception.InvalidDisk('an nbd export is reached by a host or by a socket')
+    if not nbd.export:
+        raise exception.InvalidDisk('the name of an nbd export is empty')
+    if nbd.tls and nbd.host is None:
+        raise exception.InvalidDisk('TLS goes over TCP only')
+    element = _network(parent, 'nbd', nbd.export)
+    if nbd.tls:
+        element.set('tls', 'yes')
+    if nbd.host is not None:
+        _build_host(element, nbd.host)
+    else:
+        document.child(
+            element, 'host', {'transport': 'unix', 'socket': _absolute(nbd.socket or '')}
+        )
 
 
 def _numeric_id(value: int | None) -> str | None:
@@ -274,6 +294,21 @@ def _parse_nfs(element: etree._Element, _disk_like: etree._Element) -> model.Sou
     )
 
 
+def _parse_nbd(element: etree._Element, _disk_like: etree._Element) -> model.Source:
+    _only(element, {'protocol', 'name', 'tls', 'tlsHostname'}, {'host'})
+    hosts = element.findall('host')
+    # tlsHostname is another name in the certificate, which our value does not have.
+    if len(hosts) != 1 or element.get('tlsHostname') is not None:
+        raise _Foreign
+    socket = hosts[0].get('socket') if hosts[0].get('transport') == 'unix' else None
+    return model.NbdSource(
+        export=element.get('name', ''),
+        host=None if socket is not None else _parse_host(hosts[0]),
+        socket=socket,
+        tls=element.get('tls') == 'yes',
+    )
+
+
 def _parse_identity(element: etree._Element) -> model.Identity | None:
     ids: list[int | None] = []
     for name in ('user', 'group'):
@@ -299,6 +334,7 @@ _PARSERS: dict[str, Callable[[etree._Element, etree._Element], model.Source]] = 
     'rbd': _parse_rbd,
     'iscsi': _parse_iscsi,
     'nfs': _parse_nfs,
+    'nbd': _parse_nbd,
     'file': _parse_file,
     'block': _parse_block,
 }

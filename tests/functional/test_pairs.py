@@ -51,6 +51,43 @@ for _from in (*NATIVE, 'file'):
         _add(_from, _to)
 
 
+class OtherKindsTest(LabTestCase):
+    """Devices of the host and NBD exports, to and from network disks."""
+
+    def _there_and_back(self, kind: str, **options: bool) -> None:
+        """A guest on NFS is moved there, and on to rbd."""
+        first, last = self.volume('nfs', filled=True), self.volume('rbd')
+        between = self.volume(kind, **options)
+        guest = self.writing_guest(first)
+        for destination in (between, last):
+            self.assert_ok(self.swap(guest, destination))
+            self.assert_on(guest, destination)
+            guest.wait_acked(20)
+        self.assert_survived(guest, last)
+        self.assert_nothing_left(guest)
+
+    def test_a_device_of_the_host(self) -> None:
+        self._there_and_back('block')
+
+    def test_a_file_of_a_share(self) -> None:
+        self._there_and_back('file')
+
+    def test_nbd(self) -> None:
+        self._there_and_back('nbd')
+
+    def test_nbd_over_a_socket(self) -> None:
+        self._there_and_back('nbd', unix=True)
+
+    def test_an_export_that_is_not_there(self) -> None:
+        source, destination = self.volume('file', filled=True), self.volume('nbd')
+        guest = self.writing_guest(source)
+        result = self.swap(guest, destination, export='nope')
+        self.assert_error(result, 3, 'export')
+        self.assert_on(guest, source)
+        self.assert_survived(guest, source)
+        self.assert_nothing_left(guest)
+
+
 class PairsTableTest(testtools.TestCase):
     def test_all_twelve_pairs_are_there(self) -> None:
         tests = [name for name in dir(PairsTest) if '_to_' in name]

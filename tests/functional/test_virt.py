@@ -44,6 +44,7 @@ from blockmirror_driver.model import (
     Host,
     Identity,
     IscsiSource,
+    NbdSource,
     NfsSource,
     RbdSource,
     Seconds,
@@ -123,6 +124,9 @@ class VirtCase(testtools.TestCase):
             ),
             'file': lambda v: Disk(FileSource(str(v.path))),
             'block': lambda v: Disk(BlockSource(v.device)),
+            'nbd': lambda v: Disk(
+                NbdSource(v.name, Host('127.0.0.1', v.connection_info()['data']['port']))
+            ),
         }
         return make[volume.kind](volume)
 

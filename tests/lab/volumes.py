@@ -23,6 +23,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import uuid
 from typing import Any, ClassVar, Self
 from xml.sax.saxutils import quoteattr
@@ -31,7 +32,7 @@ from tests.lab import ceph, iscsi
 from tests.lab.lab import Lab
 from tests.lab.layout import LabError
 from tests.lab.pattern import Base
-from tests.lab.process import run
+from tests.lab.process import Identity, end, run
 
 MIB = 1 << 20
 _CHUNK = MIB
@@ -293,6 +294,71 @@ class BlockVolume(_Backed):
         return f"<source dev='{self.device}'/>"
 
 
+class NbdVolume(_Backed):
+    """An export of a qemu-nbd of its own, over TCP or a socket.
+
+    :param unix: over a socket of the host
+    """
+
+    kind = 'nbd'
+
+    def __init__(self, lab: Lab, *, unix: bool = False) -> None:
+        super().__init__(lab)
+        self._unix = unix
+        self._port = 0
+
+    @property
+    def _socket(self) -> pathlib.Path:
+        return self.path.with_suffix('.sock')
+
+    def _create(self, size: int) -> None:
+        super()._create(size)
+        if self._unix:
+            where = ['--socket', str(self._socket)]
+        else:
+            with socket.create_server(('127.0.0.1', 0)) as free:
+                self._port = free.getsockname()[1]
+            where = ['--bind', '127.0.0.1', '--port', str(self._port)]
+        # The guest's QEMU and a probe at a time, and both for writing.
+        argv = ['qemu-nbd', '--fork', '--persistent', '--shared=0', '--discard=unmap']
+        argv += ['--pid-file', str(self._pid_file), '-f', 'raw', '-x', self.name, *where]
+        run([*argv, str(self.path)])
+        if self._unix:
+            self._socket.chmod(0o666)
+
+    @property
+    def _pid_file(self) -> pathlib.Path:
+        return self.path.with_suffix('.pid')
+
+    def delete(self) -> None:
+        """Stop the server and remove the file."""
+        if self._pid_file.exists():
+            served = Identity.of(int(self._pid_file.read_text()))
+            if served is not None:
+                end(served)
+            self._pid_file.unlink()
+        self._socket.unlink(missing_ok=True)
+        super().delete()
+
+    def connection_info(self) -> dict[str, Any]:
+        """The form of blockmirror's own driver."""
+        where = (
+            {'socket': str(self._socket)}
+            if self._unix
+            else {'host': '127.0.0.1', 'port': self._port}
+        )
+        return self._info('nbd', {'export': self.name, 'discard': True, **where})
+
+    def source_xml(self) -> str:
+        """A network source."""
+        host = (
+            f"<host transport='unix' socket='{self._socket}'/>"
+            if self._unix
+            else f"<host name='127.0.0.1' port='{self._port}'/>"
+        )
+        return f"<source protocol='nbd' name='{self.name}'>{host}</source>"
+
+
 class RbdVolume(Volume):
     """An RBD image.
 
@@ -383,7 +449,8 @@ class RbdVolume(Volume):
 
 #: Every kind of volume by name.
 KINDS: dict[str, type[Volume]] = {
-    one.kind: one for one in (FileVolume, BlockVolume, NfsVolume, IscsiVolume, RbdVolume)
+    one.kind: one
+    for one in (FileVolume, BlockVolume, NfsVolume, IscsiVolume, NbdVolume, RbdVolume)
 }
 
 

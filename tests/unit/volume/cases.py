@@ -70,7 +70,28 @@ NFS: dict[str, Any] = {
     'encrypted': False,
 }
 
-DATA: dict[str, dict[str, Any]] = {'rbd': RBD, 'iscsi': ISCSI, 'nfs': NFS}
+NBD: dict[str, Any] = {'export': 'volume-1', 'host': '192.0.2.31', 'volume_id': VOLUME_ID}
+
+#: What os-brick leaves of a volume that is connected; the kinds differ in nothing that counts.
+CONNECTED: dict[str, Any] = {
+    'volume_id': VOLUME_ID,
+    'access_mode': 'rw',
+    'encrypted': False,
+    'discard': True,
+}
+DATA: dict[str, dict[str, Any]] = {
+    'rbd': RBD,
+    'iscsi': ISCSI,
+    'nfs': NFS,
+    'nbd': NBD,
+    **dict.fromkeys(
+        (
+            'local', 'fibre_channel', 'iser', 'lightos', 'nvmeof', 'scaleio', 'storpool',
+            'file', 'gpfs', 'quobyte', 'smbfs', 'vzstorage',
+        ),
+        CONNECTED,
+    ),
+}  # fmt: skip
 
 
 class Absent:

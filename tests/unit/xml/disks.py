@@ -26,6 +26,7 @@ from blockmirror_driver.model import (
     Identity,
     IoTune,
     IscsiSource,
+    NbdSource,
     NfsSource,
     RbdSource,
     SecretRef,
@@ -47,6 +48,9 @@ SOURCES: dict[str, Source] = {
     'nfs': NfsSource(Host('nas.example.org'), '/srv/with space', 'volume-2'),
     'nfs, root': NfsSource(Host('10.1.0.3'), '/', 'volume-2', Identity(0, 0)),
     'nfs, half': NfsSource(Host('2001:db8::3'), '/a/b', 'ü', Identity(user=107)),
+    'nbd': NbdSource('volume-3', Host('nbd.example.org', 10810)),
+    'nbd, tls': NbdSource('ü &<', Host('2001:db8::4'), tls=True),
+    'nbd, socket': NbdSource('volume-3', socket='/run/nbd of/a.sock'),
     'file': FileSource('/var/lib/a volume.img'),
     'block': BlockSource('/dev/disk/by-id/x'),
 }

@@ -23,7 +23,7 @@ import unittest
 from dataclasses import replace
 from typing import Any
 
-from blockmirror_driver.model import Disk, Host, IscsiSource
+from blockmirror_driver.model import Disk, Host, IscsiSource, NbdSource
 from blockmirror_driver.xml import disk as xml_disk
 from blockmirror_driver.xml import domain as xml_domain
 from blockmirror_driver.xml import metadata, probe
@@ -93,8 +93,10 @@ class TestWithLibvirt(unittest.TestCase):
 
 
 def _with_port(disk: Disk) -> Disk:
-    """libvirt fills in iscsi's port."""
+    """libvirt fills in the ports of iscsi and nbd."""
     source = disk.source
     if isinstance(source, IscsiSource) and source.portal.port is None:
         return disk.with_source(replace(source, portal=Host(source.portal.name, 3260)))
+    if isinstance(source, NbdSource) and source.host is not None and source.host.port is None:
+        return disk.with_source(replace(source, host=Host(source.host.name, 10809)))
     return disk

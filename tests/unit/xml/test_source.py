@@ -23,6 +23,7 @@ from blockmirror_driver.model import (
     Host,
     Identity,
     IscsiSource,
+    NbdSource,
     NfsSource,
     OtherSource,
     RbdSource,
@@ -104,7 +105,11 @@ class TestOther(unittest.TestCase):
             'encryption': parse(
                 "<disk type='block'><source dev='/a'><encryption format='luks'/></source></disk>"
             ),
-            'nbd': network(HOST, "protocol='nbd' name='x'"),
+            'gluster': network(HOST, "protocol='gluster' name='x'"),
+            'nbd with another name in its certificate': network(
+                HOST, "protocol='nbd' name='x' tls='yes' tlsHostname='y'"
+            ),
+            'nbd without an export': network(HOST, "protocol='nbd'"),
             'volume': parse("<disk type='volume'><source pool='p' volume='v'/></disk>"),
         }
         for name, source in cases.items():
@@ -112,18 +117,18 @@ class TestOther(unittest.TestCase):
                 self.assertIsInstance(source, OtherSource)
 
     def test_volatile_parts_do_not_count(self) -> None:
-        plain = network(HOST, "protocol='nbd' name='x'")
+        plain = network(HOST, "protocol='gluster' name='x'")
         dressed = network(
             f"{HOST}\n <reservations managed='yes'/><privateData><nodenames/></privateData>"
             "<auth username='u'><secret type='iscsi' usage='u'/></auth>",
-            "name='x' index='2' protocol='nbd'",
+            "name='x' index='2' protocol='gluster'",
         )
         self.assertTrue(same_volume(plain, dressed))
-        self.assertFalse(same_volume(plain, network(HOST, "protocol='nbd' name='y'")))
+        self.assertFalse(same_volume(plain, network(HOST, "protocol='gluster' name='y'")))
 
     def test_the_fingerprint_is_not_shown(self) -> None:
-        source = network(HOST, "protocol='nbd' name='x'")
-        self.assertEqual('nbd:?', source.describe())
+        source = network(HOST, "protocol='gluster' name='x'")
+        self.assertEqual('gluster:?', source.describe())
         self.assertNotIn('name', repr(source))
 
 
@@ -165,3 +170,22 @@ class TestSameVolume(unittest.TestCase):
         self.assertFalse(same_volume(one, NfsSource(Host('a'), '/x', 'f')))
         self.assertTrue(same_volume(FileSource('//a/b'), FileSource('/a/./b')))
         self.assertFalse(same_volume(FileSource('/a/b'), FileSource('/a/c')))
+
+
+class TestNbd(unittest.TestCase):
+    def test_default_port(self) -> None:
+        plain = network(HOST, "protocol='nbd' name='x'")
+        self.assertEqual(NbdSource('x', Host('h')), plain)
+        ported = network("<host name='H.' port='10809'/>", "protocol='nbd' name='x' tls='no'")
+        self.assertTrue(same_volume(plain, ported))
+        for other in (
+            network("<host name='h' port='10810'/>", "protocol='nbd' name='x'"),
+            network(HOST, "protocol='nbd' name='y'"),
+            network("<host transport='unix' socket='/h'/>", "protocol='nbd' name='x'"),
+        ):
+            self.assertFalse(same_volume(plain, other))
+
+    def test_socket(self) -> None:
+        found = network("<host transport='unix' socket='/run/a'/>", "protocol='nbd' name='x'")
+        self.assertEqual(NbdSource('x', socket='/run/a'), found)
+        self.assertTrue(same_volume(found, NbdSource('x', socket='/run//a')))
