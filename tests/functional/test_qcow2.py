@@ -26,7 +26,7 @@ from tests.lab.process import run
 from tests.lab.volumes import NfsVolume
 
 
-class Qcow2Test(LabTestCase):
+class Qcow2TestCase(LabTestCase):
     def image(self, *options: str) -> Path:
         """A qcow2 file on the NFS export, world-writable as Cinder makes it."""
         path = self.lab.nfs.path / f'volume-{uuid.uuid4()}'
@@ -39,6 +39,19 @@ class Qcow2Test(LabTestCase):
         """Swap to a file of the export as to a qcow2 volume."""
         return self.swap(guest, NfsVolume(self.lab), name=path.name, format='qcow2')
 
+    def assert_refused(self, path: Path, word: str) -> None:
+        source = self.volume('file', filled=True)
+        guest = self.writing_guest(source)
+        before = path.read_bytes()
+        self.assert_error(self.swap_to(guest, path), 3, word)
+        self.assertEqual(before, path.read_bytes())
+        guest.wait_acked(20)
+        self.assert_on(guest, source)
+        self.assert_nothing_left(guest)
+        self.assert_survived(guest, source)
+
+
+class Qcow2Test(Qcow2TestCase):
     def test_raw_to_qcow2_on_nfs(self) -> None:
         source = self.volume('rbd', filled=True)
         guest = self.writing_guest(source)
@@ -57,25 +70,14 @@ class Qcow2Test(LabTestCase):
         self.assertTrue(report.ok, report)
 
     def test_an_undeclared_backing_file(self) -> None:
-        self._refused(self.image('-b', str(self.image()), '-F', 'qcow2'), 'backing file')
+        self.assert_refused(self.image('-b', str(self.image()), '-F', 'qcow2'), 'backing file')
 
     def test_an_external_data_file(self) -> None:
         data = self.lab.nfs.path / f'data-{uuid.uuid4()}'
         self.addCleanup(data.unlink, missing_ok=True)
-        self._refused(self.image('-o', f'data_file={data},data_file_raw=on'), 'data file')
+        self.assert_refused(self.image('-o', f'data_file={data},data_file_raw=on'), 'data file')
 
     def test_a_raw_file_that_is_declared_qcow2(self) -> None:
         path = self.image()
         path.write_bytes(bytes(SIZE))
-        self._refused(path, 'not the qcow2')
-
-    def _refused(self, path: Path, word: str) -> None:
-        source = self.volume('file', filled=True)
-        guest = self.writing_guest(source)
-        before = path.read_bytes()
-        self.assert_error(self.swap_to(guest, path), 3, word)
-        self.assertEqual(before, path.read_bytes())
-        guest.wait_acked(20)
-        self.assert_on(guest, source)
-        self.assert_nothing_left(guest)
-        self.assert_survived(guest, source)
+        self.assert_refused(path, 'not the qcow2')
