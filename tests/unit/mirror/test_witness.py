@@ -73,6 +73,13 @@ class Looking(unittest.TestCase):
             self.domain.live['vda'] = live(SOURCE, mirror(ready))  # type: ignore[arg-type]
             self.assertIs(self.see(), evidence)
 
+    def test_a_cursor_at_the_end_is_not_ready(self) -> None:
+        """Only what libvirt says in ``<mirror>`` is (P1): the guest may be writing."""
+        reading = ev.Reading(
+            at=Seconds(0.0), guest='running', mirror=mirror('no'), job=job(100, 100)
+        )
+        self.assertIs(Evidence.COPYING, reading.evidence)
+
     def test_how_the_destination_is_reached_does_not_matter(self) -> None:
         """libvirt adds what it resolved: secrets, more monitors in another order."""
         shown = replace(
