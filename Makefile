@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help deps venv demo test versions unit functional openstack cloud cloud-up cloud-down lint format docs man genconfig lab-up lab-down clean
+.PHONY: help deps venv demo test versions unit functional openstack cloud cloud-up cloud-down mutants thrash lint format docs man genconfig lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,14 @@ cloud-down: venv ## stop it
 
 versions: venv ## functional tests on other Debian suites, in root file systems of their own
 	@$(PY) -m tests.versions $(SUITES)
+
+mutants: venv ## break each promise on purpose; a test must notice each time
+	@$(PY) -m tests.mutants --report
+
+SEED := 1
+SWAPS := 100
+thrash: venv ## SWAPS random swaps with random faults from SEED
+	@$(PY) -m tests.thrash --seed $(SEED) --swaps $(SWAPS)
 
 lint: venv ## ruff, mypy, import-linter and the project's own checks
 	$(VENV)/bin/ruff check
