@@ -131,7 +131,7 @@ MUTANTS = (
     Mutant(
         'P6', 'the journal is not told that a pivot was asked for',
         f'{_SWAP}/runner.py', "'asking for the pivot', pivot_requested=True", "'asking'",
-        ('tests/unit/swap', '-k', 'not test_properties'),
+        ('tests/unit/swap/test_runner.py',),
     ),
     Mutant(
         'P6', 'nobody takes up the swap of a dead process',

@@ -51,6 +51,13 @@ class ForwardTest(WorldTestCase):
         self.world.run()
         self.assert_on_destination()
 
+    def test_the_pivot_is_on_record_before_it_is_asked_for(self) -> None:
+        """A guest that dies with us around it may have written to either side (P6)."""
+        seen: list[bool] = []
+        self.guest.on('pivot', lambda: seen.append(self.world.record().pivot_requested))
+        self.world.run()
+        self.assertEqual([True], seen)
+
     def test_a_transient_guest(self) -> None:
         self.guest.persistent = False
         self.guest.stored_source = None
