@@ -332,6 +332,23 @@ class ForeignHandsTest(FaultTestCase):
         self.assert_ok(running.wait())
         self.assert_moved(guest, destination)
 
+    def test_the_domain_is_redefined_while_the_swap_is_held(self) -> None:
+        """P5: the stored XML names a third volume by then; done means that it does not."""
+        source, destination, third = (
+            self.volume('file', filled=True),
+            self.volume('rbd'),
+            self.volume('file'),
+        )
+        guest = self.writing_guest(source)
+        running = self.held(guest, destination)
+        stale = guest.domain.XMLDesc(2).replace(source.name, third.name)
+        self.lab.connect().defineXML(stale)
+        self.assertIn(third.name, guest.domain.XMLDesc(2))
+        self.assert_ok(self.command.run('pivot', self.swap_id()))
+        self.assert_ok(running.wait())
+        self.assertNotIn(third.name, guest.domain.XMLDesc(2))
+        self.assert_moved(guest, destination)
+
     def test_the_source_is_never_written_after_the_pivot(self) -> None:
         """P2: the old volume's content stands still from the pivot on."""
         source, destination = self.volume('nfs', filled=True), self.volume('rbd')

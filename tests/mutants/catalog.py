@@ -115,7 +115,7 @@ MUTANTS = (
         f'{_SWAP}/evidence.py',
         'return Side.ABSENT if stored is None else',
         'return Side.ABSENT if stored is not None else',
-        ('tests/functional/test_domains.py', '-k', 'stale_stored_xml'),
+        (_FAULTS, '-k', 'redefined_while'),
     ),
     Mutant(
         'P5', 'done is said whatever verification finds',
