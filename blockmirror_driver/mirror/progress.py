@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 WINDOW = Seconds(10.0)
 
 
+#: Seconds; between readings that are closer no rate can be told, nor would it be finite.
+_SHORTEST = 1e-6
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """One look at the cursor of a job.
@@ -119,8 +123,8 @@ class ProgressMeter:
     def _measure(self, now: Seconds, job: JobInfo) -> Progress:
         first, last = self._samples[0], self._samples[-1]
         span = last.at - first.at
-        rate = (last.cur - first.cur) / span if span > 0 else 0.0
-        dirty = max(0, last.end - first.end) / span if span > 0 else 0.0
+        rate = (last.cur - first.cur) / span if span >= _SHORTEST else 0.0
+        dirty = max(0, last.end - first.end) / span if span >= _SHORTEST else 0.0
         left = max(0, job.end - job.cur)
         net = rate - dirty
         eta = Seconds(left / net) if net > 0 and job.end > 1 else None

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import unittest
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blockmirror_driver.mirror.progress import Progress, ProgressMeter
@@ -110,6 +110,7 @@ class Anything(unittest.TestCase):
             max_size=30,
         )
     )
+    @example([(0.0, 0, 0), (1e-308, 2, 0)])
     def test_never_nonsense(self, readings: list[tuple[float, int, int]]) -> None:
         """No negative number, no fraction above one, no error, even if time goes back."""
         meter = ProgressMeter()
