@@ -26,7 +26,7 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.progress import Progress
@@ -58,28 +58,6 @@ class Sink(Protocol):
         """Finish what is on the screen."""
 
 
-def to_dict(event: SwapEvent) -> dict[str, Any]:
-    """Return an event as the published schema has it; times in seconds, sizes in bytes."""
-    progress = event.progress
-    return {
-        'time': event.time,
-        'swap_id': event.swap_id,
-        'event': event.event,
-        'state': event.state.value,
-        'detail': event.detail,
-        'progress': None
-        if progress is None
-        else {
-            'cur': int(progress.cur),
-            'end': int(progress.end),
-            'rate': int(progress.rate),
-            'dirty_rate': int(progress.dirty_rate),
-            'eta': None if progress.eta is None else float(progress.eta),
-            'stalled_for': float(progress.stalled_for),
-        },
-    }
-
-
 def amounts(progress: Progress) -> str:
     """Return ``1.0 GiB of 4.0 GiB``."""
     return f'{format_bytes(progress.cur)} of {format_bytes(progress.end)}'
@@ -109,7 +87,7 @@ class JsonLines:
 
     def __call__(self, event: SwapEvent) -> None:
         """Write one event."""
-        self._stream.write(json.dumps(to_dict(event), separators=(',', ':')) + '\n')
+        self._stream.write(json.dumps(event.to_dict(), separators=(',', ':')) + '\n')
         self._stream.flush()
 
     def close(self) -> None:

@@ -45,4 +45,25 @@ yet. The first is when nova-compute starts. Each look reads the journal, and onl
 it costs more.
 """,
     ),
+    cfg.BoolOpt(
+        'notifications',
+        default=True,
+        help="""
+Whether nova-compute sends a notification of each step of a swap: ``blockmirror.swap.start``,
+``progress``, ``ready``, ``end`` and ``error``, with a payload whose schema is published. Where
+they go is said by ``[oslo_messaging_notifications]``, whose default is nowhere. A message bus
+that does not answer holds no swap: what it does not take is dropped, and counted in the log.
+
+Related options: ``notification_interval``.
+""",
+    ),
+    cfg.FloatOpt(
+        'notification_interval',
+        default=30.0,
+        min=0.0,
+        help="""
+Seconds between two notifications ``blockmirror.swap.progress`` of one swap; 0 sends each that is
+read.
+""",
+    ),
 ]

@@ -38,6 +38,7 @@ from blockmirror_driver.nova.engine import Engine
 from blockmirror_driver.nova.gated import GatedDriver
 from blockmirror_driver.nova.guard import Guard, guard
 from blockmirror_driver.nova.native import NativeVolumeDriver
+from blockmirror_driver.nova.notifications import Notifier
 from blockmirror_driver.nova.reconciler import Reconciler
 from blockmirror_driver.nova.volume_swap import VolumeSwap
 from blockmirror_driver.swap.attachments import AttachmentStore
@@ -68,7 +69,10 @@ class LibvirtDriver(GatedDriver):
         )
         self.guard = Guard(self._volume_api)
         self.duties = NovaDuties(self)
-        self._reconciler = Reconciler(self.engine, self.duties, CONF, self._first_look)
+        self.notifier = Notifier(CONF)
+        self._reconciler = Reconciler(
+            self.engine, self.duties, CONF, self._first_look, self.notifier
+        )
 
     # -- the process -------------------------------------------------------------------
 

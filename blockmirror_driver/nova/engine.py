@@ -116,13 +116,13 @@ class Engine:
         with self._kept(self.service()) as service:
             return service.run(request, observer=observer)
 
-    def recover(self, swap_id: str) -> tuple[RecoverResult, ...]:
+    def recover(self, swap_id: str, observer: Observer | None = None) -> tuple[RecoverResult, ...]:
         """Take up a swap that nobody runs; see :meth:`SwapService.recover`.
 
         :raise Refused: also when nova-compute is stopping.
         """
         with self._kept(self.service()) as service:
-            return service.recover(swap_id)
+            return service.recover(swap_id, observer=observer)
 
     @contextlib.contextmanager
     def _kept(self, service: SwapService) -> Iterator[SwapService]:

@@ -32,6 +32,7 @@ from oslo_log import log as logging
 from blockmirror_driver import exception
 from blockmirror_driver.nova.context import SwapContext
 from blockmirror_driver.nova.duties import MAPPING, NovaDuties
+from blockmirror_driver.nova.notifications import Notifier
 from blockmirror_driver.swap.owner import is_run
 from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.states import SwapState
@@ -51,6 +52,7 @@ class Reconciler:
     """Started once by the driver; :meth:`blocked` may be asked by any thread.
 
     :param take_back: what takes back moves that were never begun, until it succeeds once.
+    :param notifier: is told of the swaps that are taken up.
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class Reconciler:
         duties: NovaDuties,
         conf: cfg.ConfigOpts,
         take_back: Callable[[], None],
+        notifier: Notifier,
     ) -> None:
         self._engine = engine
         self._take_back = take_back
+        self._notifier = notifier
         self._duties = duties
         self._conf = conf
         self._stopping = threading.Event()
@@ -159,7 +163,10 @@ class Reconciler:
 
     def _recover(self, record: SwapRecord) -> None:
         def take_up() -> None:
-            for result in self._engine.recover(record.id):
+            ids = SwapContext.from_json(record.door)
+            assert ids is not None  # no other is taken up
+            observer = self._notifier.observer(ids)
+            for result in self._engine.recover(record.id, observer):
                 LOG.info('Swap %s: %s, %s', record.id, result.state.value, result.message)
             self._duties.settle(record.id)
 

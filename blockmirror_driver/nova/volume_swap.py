@@ -37,6 +37,7 @@ from blockmirror_driver.model import Disk
 from blockmirror_driver.nova import preflight, settings
 from blockmirror_driver.nova.attached import ConnectionInfo
 from blockmirror_driver.nova.context import SwapContext
+from blockmirror_driver.swap.ledger import Observer
 from blockmirror_driver.swap.record import Outcome, SwapEvent
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.swap.states import SWITCHED
@@ -76,6 +77,7 @@ class VolumeSwap:
         self._new_id = str(get_volume_id(new_connection_info))
         self._swap_id = ''
         self._shown = 0.0
+        self._notify: Observer = lambda _event: None
 
     def run(self) -> None:
         """Move the guest to the new volume.
@@ -86,6 +88,7 @@ class VolumeSwap:
         self._driver.guard.uncover()
         try:
             options = self._preflight()
+            self._notify = self._driver.notifier.observer(self._ids)
             destination = self._connect()
         except exception.BlockmirrorError as error:
             raise self._failed(error) from error
@@ -231,6 +234,7 @@ class VolumeSwap:
 
     def _observe(self, event: SwapEvent) -> None:
         self._swap_id = event.swap_id
+        self._notify(event)
         if event.event == 'plan':
             # From here on the end of the swap decides what Cinder is told.
             self._driver.guard.cover(self._ids)

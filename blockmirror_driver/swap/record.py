@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from blockmirror_driver.mirror.progress import Progress
 from blockmirror_driver.swap.owner import Owner
@@ -84,6 +85,27 @@ class SwapEvent:
     state: SwapState
     detail: str = ''
     progress: Progress | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as the published schemas have it; times in seconds, sizes in bytes."""
+        progress = self.progress
+        return {
+            'time': self.time,
+            'swap_id': self.swap_id,
+            'event': self.event,
+            'state': self.state.value,
+            'detail': self.detail,
+            'progress': None
+            if progress is None
+            else {
+                'cur': int(progress.cur),
+                'end': int(progress.end),
+                'rate': int(progress.rate),
+                'dirty_rate': int(progress.dirty_rate),
+                'eta': None if progress.eta is None else float(progress.eta),
+                'stalled_for': float(progress.stalled_for),
+            },
+        }
 
 
 @dataclass(frozen=True, slots=True)
