@@ -67,6 +67,8 @@ def rates(progress: Progress) -> str:
     """Return the rate of the copy, that of the guest's writes, and what it means in time."""
     if progress.stalled_for > 0 and not progress.rate:
         return f'stalled for {duration(progress.stalled_for)}'
+    if not progress.rate and not progress.dirty_rate:
+        return 'rate not known yet'  # it takes two readings
     left = 'no end in sight' if progress.eta is None else f'{duration(progress.eta)} left'
     dirty = f'dirtied at {format_bytes(progress.dirty_rate)}/s'
     return f'{format_bytes(progress.rate)}/s, {dirty}, {left}'

@@ -116,6 +116,9 @@ class TestSinks(testtools.TestCase):
         endless = Progress(Bytes(1), Bytes(2), BytesPerSecond(1), BytesPerSecond(2))
         self.assertIn('no end in sight', progress.rates(endless))
 
+    def test_one_reading_is_no_rate(self) -> None:
+        self.assertEqual('rate not known yet', progress.rates(Progress(Bytes(1), Bytes(2))))
+
     def test_a_reader_that_goes_away_does_not_stop_the_copy(self) -> None:
         lines = io.StringIO()
         fanout = progress.Fanout([progress.JsonLines(Broken()), progress.Lines(lines)])
