@@ -47,6 +47,8 @@ git rev-parse --is-inside-work-tree > /dev/null 2>&1 || export PBR_VERSION=${PBR
 
 echo 'make-venv: installing the package and its tools into .venv'
 rm -f $stamp
+# One that an older build left in the tree goes before the installed one, with its entry points.
+rm -rf ./*.egg-info
 # A venv that was moved or copied here has scripts which start another place's Python.
 if ! .venv/bin/python -c "$min" 2> /dev/null ||
     [[ $(head -n 1 .venv/bin/pip) != "#!$(pwd -P)/.venv/bin/python"* ]]; then

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import struct
 import uuid
 from dataclasses import dataclass
 
@@ -36,6 +37,21 @@ class Header:
 
     def read(self, offset: int, length: int) -> bytes:
         return self.data[offset : offset + length].ljust(length, b'\0')
+
+
+def luks_header() -> Header:
+    """A LUKS1 header without a key; qemu-img would time this machine for one, in vain at times.
+
+    The form is that of the LUKS1 On-Disk Format Specification, version 1.2.3.
+    """
+    names = (b'aes', b'xts-plain64', b'sha256')
+    digest, salt, name = bytes(20), bytes(32), str(uuid.uuid4()).encode()
+    begin = struct.pack(
+        '>6sH32s32s32sII20s32sI40s', b'LUKS\xba\xbe', 1, *names, 4096, 32, digest, salt, 1000, name
+    )
+    slot = struct.pack('>II32sII', 0x0000DEAD, 0, salt, 8, 4000)
+    data = begin + 8 * slot
+    return Header(data + bytes(-len(data) % BLOCK))
 
 
 class GuestHeaderTest(LabTestCase):
@@ -78,8 +94,7 @@ class GuestHeaderTest(LabTestCase):
         self._stays_raw(self._header('-f', 'vmdk', '1G'), 'iscsi', 'rbd')
 
     def test_luks(self) -> None:
-        argv = ('-f', 'luks', '--object', 'secret,id=s,data=x', '-o', 'key-secret=s', '16M')
-        self._stays_raw(self._header(*argv), 'rbd', 'nfs')
+        self._stays_raw(luks_header(), 'rbd', 'nfs')
 
 
 class NfsFileTest(Qcow2TestCase):
