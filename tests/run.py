@@ -108,6 +108,12 @@ def verdict(status: int, counted: Count) -> Count:
     return counted + Count(failed=1)
 
 
+def closing(total: Count) -> int:
+    """Print the last line, and return the exit status: 0 when something ran and all passed."""
+    print(total, flush=True)
+    return 1 if total.failed or not total.passed else 0
+
+
 def call(argv: Sequence[str], *, timeout: float) -> int:
     """Run a command in a process group of its own; return its status, or -9 at the deadline."""
     with subprocess.Popen(
@@ -336,8 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             counted = RUNNERS[suite](extra)
         print(f'{suite}: {counted}, {time.monotonic() - started:.0f} s', flush=True)
         total += counted
-    print(total, flush=True)
-    return 1 if total.failed or not total.passed else 0
+    return closing(total)
 
 
 if __name__ == '__main__':

@@ -294,14 +294,14 @@ class Watch:
             self._next_cursor = self._clock() + IMPATIENCE
         if reading.job.bandwidth != self._bandwidth:
             self.speed_changed(reading.job.bandwidth)  # by another tool
-        self.saw_cursor(reading.at, reading.job.cur)
+        self._saw_cursor(reading.at, reading.job.cur)
         before = self.meter.progress
         progress = self.meter.feed(reading.at, reading.job)
         self.feed(ev.Tick(stalled=progress.stalled_for >= self._stall_after()))
         if progress != before and self._clock() - self._reported_at >= REPORT_INTERVAL:
             self._publish()
 
-    def saw_cursor(self, asked: float, cur: int) -> None:
+    def _saw_cursor(self, asked: float, cur: int) -> None:
         """Take note of a cursor: one that went on since the last look tells of an answer.
 
         :param asked: when it was asked for (seconds), which is before it was read.

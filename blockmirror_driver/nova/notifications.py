@@ -55,7 +55,7 @@ class Notifier:
 
     def __init__(self, conf: cfg.ConfigOpts, send: Send | None = None) -> None:
         self._conf = conf
-        self._send = send or _send
+        self._send = send or _Bus()
         self._waiting: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue(_PLACES)
         self._lock = Lock()
         self._thread: Thread | None = None
@@ -119,10 +119,19 @@ def _shown(ids: SwapContext) -> dict[str, str]:
     return {name: text for name, text in asdict(ids).items() if name in names}
 
 
-def _send(event_type: str, payload: dict[str, Any]) -> None:
-    """Send over Nova's transport, to the topics and by the driver that oslo.messaging has."""
-    notifier = oslo_messaging.Notifier(
-        rpc.NOTIFICATION_TRANSPORT, publisher_id=f'nova-compute:{payload["host"]}', retry=0
-    )
-    emit = notifier.error if payload['event'] == 'error' else notifier.info
-    emit({}, event_type, payload)
+class _Bus:
+    """Nova's transport, with the topics and the driver that oslo.messaging has."""
+
+    def __init__(self) -> None:
+        self._notifier: Any = None
+
+    def __call__(self, event_type: str, payload: dict[str, Any]) -> None:
+        """Send one; the first finds out how, which reads the metadata of packages."""
+        if self._notifier is None:
+            publisher = f'nova-compute:{payload["host"]}'
+            self._notifier = oslo_messaging.Notifier(
+                rpc.NOTIFICATION_TRANSPORT, publisher_id=publisher, retry=0
+            )
+        is_error = payload['event'] == 'error'
+        emit = self._notifier.error if is_error else self._notifier.info
+        emit({}, event_type, payload)

@@ -295,10 +295,9 @@ def _parse_nfs(element: etree._Element, _disk_like: etree._Element) -> model.Sou
 
 
 def _parse_nbd(element: etree._Element, _disk_like: etree._Element) -> model.Source:
-    _only(element, {'protocol', 'name', 'tls', 'tlsHostname'}, {'host'})
+    _only(element, {'protocol', 'name', 'tls'}, {'host'})
     hosts = element.findall('host')
-    # tlsHostname is another name in the certificate, which our value does not have.
-    if len(hosts) != 1 or element.get('tlsHostname') is not None:
+    if len(hosts) != 1:
         raise _Foreign
     socket = hosts[0].get('socket') if hosts[0].get('transport') == 'unix' else None
     return model.NbdSource(

@@ -24,6 +24,7 @@ from unittest import mock
 import jsonschema  # type: ignore[import-untyped]
 import nova.conf
 import oslo_messaging
+import testtools
 from nova import rpc
 from oslo_messaging.notify import _impl_test
 
@@ -127,6 +128,14 @@ class TestNotifier(NovaTestCase):
             f'nova-compute:{nova.conf.CONF.host}',
             _impl_test.NOTIFICATIONS[0][1]['publisher_id'],
         )
+
+
+class TestSchema(testtools.TestCase):
+    def test_what_both_schemas_have_is_the_same(self) -> None:
+        package = importlib.resources.files('blockmirror_driver.cli')
+        events = json.loads(package.joinpath('events.schema.json').read_text())
+        for name in ('time', 'state', 'detail', 'progress'):
+            self.assertEqual(events['properties'][name], schema()['properties'][name], name)
 
 
 class TestSwaps(DutiesCase):

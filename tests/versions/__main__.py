@@ -22,7 +22,7 @@ import sys
 from collections.abc import Sequence
 
 from tests.lab.layout import LabError
-from tests.run import Count, count, verdict
+from tests.run import Count, closing, count, verdict
 from tests.versions.root import TREE, Root
 
 #: The suites that doc/source/reference/compatibility.rst tells of.
@@ -65,8 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         counted = test(Root(suite), extra)
         print(f'{suite}: {counted}', flush=True)
         total += counted
-    print(total, flush=True)
-    return 1 if total.failed or not total.passed else 0
+    return closing(total)
 
 
 if __name__ == '__main__':
