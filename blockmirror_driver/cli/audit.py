@@ -26,7 +26,6 @@ from blockmirror_driver.cli.recovery import worst
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from blockmirror_driver.swap.audit import Finding
     from blockmirror_driver.swap.auditor import RecordsOf, Row
     from blockmirror_driver.xml.domain import DomainDisk
 
@@ -80,13 +79,9 @@ class Audit(TableCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> Rows:
         """Audit, and list a row for each disk and each thing that disagrees."""
         records_of = _records_of(parsed_args.nova_config)
-        service = self.app.service
-        only = parsed_args.domain and service.hypervisor.domain(parsed_args.domain).uuid
-        found = [
-            row
-            for row in service.audit(repair=parsed_args.repair, records_of=records_of)
-            if not only or (row.facts is not None and row.facts.domain_uuid == only)
-        ]
+        found = self.app.service.audit(
+            parsed_args.domain or '', repair=parsed_args.repair, records_of=records_of
+        )
         self.exit_code = worst(code for row in found for code in row.exit_codes)
         return COLUMNS, [line for row in found for line in _lines(row)]
 
@@ -110,13 +105,9 @@ def _lines(row: Row) -> Iterator[tuple[str, ...]]:
     for finding in row.repaired:
         yield (*columns, 'repaired', finding.text, '')
     for finding in row.findings:
-        yield (*columns, 'disagrees' if row.facts else 'left over', *_told(finding))
+        yield (*columns, 'disagrees' if row.facts else 'left over', finding.text, finding.fix)
     if not row.findings and not row.repaired:
         yield (*columns, 'agrees', '', '')
-
-
-def _told(finding: Finding) -> tuple[str, str]:
-    return finding.text, finding.fix
 
 
 def _columns(row: Row) -> tuple[str, ...]:

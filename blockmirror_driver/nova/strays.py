@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+#: Cinder's API that shows attachments, and their states.
+_ATTACHMENTS = '3.44'
 #: Volumes of these kinds carry Cinder's id in their name, so that the guest's XML tells them.
 _NAMED = frozenset({'rbd', 'iscsi', 'nfs'})
 
@@ -94,12 +96,16 @@ def _known(driver: LibvirtDriver) -> set[str]:
     return {ids.old_volume_id for ids in found if ids is not None}
 
 
+def attachments(context: Any, instance_uuid: str) -> list[Any]:
+    """Return all that Cinder has attached to a server, complete or not."""
+    client = cinder.cinderclient(context, microversion=_ATTACHMENTS)
+    filters = {'instance_id': instance_uuid, 'all_tenants': True}
+    found: list[Any] = client.attachments.list(detailed=True, search_opts=filters)
+    return found
+
+
 def _take_back(driver: LibvirtDriver, context: Any, instance: Any, mapping: Any) -> None:
-    client = cinder.cinderclient(context, microversion='3.44')
-    found = client.attachments.list(
-        detailed=True, search_opts={'instance_id': instance.uuid, 'all_tenants': True}
-    )
-    for attachment in found:
+    for attachment in attachments(context, instance.uuid):
         target = driver.volume_api.get(context, attachment.volume_id)
         if target.get('migration_status') != f'target:{mapping.volume_id}':
             continue

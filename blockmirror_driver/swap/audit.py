@@ -54,11 +54,13 @@ class Finding:
     :ivar text: what, without addresses or secrets
     :ivar fix: how an operator mends it
     :ivar repair: how we may; ``None`` when only an operator can know
+    :ivar swap_id: the swap whose mark it is, where that is what is to be mended
     """
 
     text: str
     fix: str
     repair: Repair | None = None
+    swap_id: str = ''
 
     @property
     def exit_code(self) -> int:
@@ -233,6 +235,7 @@ def _marks(facts: DiskFacts) -> Iterator[Finding]:
                 f'the domain still has the mark of swap {mark}, which has ended',
                 'blockmirror audit --repair',
                 Repair.UNMARK,
+                mark,
             )
         elif mark not in known:
             yield Finding(

@@ -16,12 +16,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
-from blockmirror_driver.swap import audit, cleanup, verify
+from blockmirror_driver.swap import audit, cleanup, rebuild, verify
 from blockmirror_driver.swap.audit import DiskFacts, Finding, Records, Repair
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.record import SwapRecord
@@ -29,7 +29,6 @@ from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
 from blockmirror_driver.virt.probe import NAME_PREFIX
 from blockmirror_driver.xml import domain as xml_domain
-from blockmirror_driver.xml import metadata
 from blockmirror_driver.xml.domain import DomainDisk
 
 LOG = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ class Row:
 
     facts: DiskFacts | None
     findings: tuple[Finding, ...] = ()
-    repaired: tuple[Finding, ...] = field(default=())
+    repaired: tuple[Finding, ...] = ()
 
     @property
     def exit_codes(self) -> tuple[int, ...]:
@@ -65,29 +64,32 @@ class Auditor:
         self._journal = journal
         self._records_of = records_of
 
-    def audit(self, *, repair: bool = False) -> tuple[Row, ...]:
+    def audit(self, *, domain_uuid: str = '', repair: bool = False) -> tuple[Row, ...]:
         """Return a row for each disk of each guest, then one for the host.
 
+        :param domain_uuid: of one guest; the host is left out then.
         :param repair: mend what may be mended; changes nothing without.
         :raise HypervisorUnavailable: libvirt does not answer.
         :raise JournalUnusable: the journal can't be read; nothing is concluded without it.
         """
-        rows = [self._row(facts) for facts in self.facts()]
-        leftovers = Row(None, tuple(_leftover(name) for name in self._left()))
-        rows += [leftovers] if leftovers.findings else []
+        rows = [Row(facts, audit.examine(facts)) for facts in self._facts(domain_uuid)]
+        leftovers = () if domain_uuid else self._leftovers()
+        if leftovers:
+            rows.append(Row(None, leftovers))
         return tuple(self._repaired(row) for row in rows) if repair else tuple(rows)
 
-    def facts(self) -> tuple[DiskFacts, ...]:
-        """Read all disks of all guests."""
+    def _facts(self, domain_uuid: str = '') -> list[DiskFacts]:
+        """Read all disks of all guests, or of one."""
         swaps: dict[tuple[str, str], list[SwapRecord]] = {}
         for record in self._journal.records():
             swaps.setdefault((record.domain_uuid, record.dev), []).append(record)
         owed = [duty.swap_id for duty in self._journal.duties.owed()]
         found: list[DiskFacts] = []
         for domain in self._hypervisor.domains():
-            if not domain.name.startswith(NAME_PREFIX):
+            wanted = domain_uuid in ('', domain.uuid)
+            if wanted and not domain.name.startswith(NAME_PREFIX):
                 found += self._of_domain(domain, swaps, owed)
-        return tuple(found)
+        return found
 
     def _of_domain(
         self,
@@ -102,7 +104,7 @@ class Auditor:
             return []
         asked = self._records_of is not None
         records = self._records_of(domain.uuid) if self._records_of else None
-        marks = _marks(domain)
+        marks = rebuild.marks(domain)
         placed = _placed(records or (), {**stored, **live})
         facts = []
         for dev in dict.fromkeys([*live, *stored, *placed]):
@@ -125,54 +127,61 @@ class Auditor:
             )
         return facts
 
-    def _row(self, facts: DiskFacts) -> Row:
-        return Row(facts, audit.examine(facts))
-
-    def _left(self) -> tuple[str, ...]:
-        return (
+    def _leftovers(self) -> tuple[Finding, ...]:
+        left = (
             *cleanup.leftover_secrets(self._hypervisor, self._journal),
             *self._hypervisor.sweep_probes(dry_run=True),
+        )
+        return tuple(
+            Finding(f'{name} is left over', 'blockmirror audit --repair', Repair.SWEEP)
+            for name in left
         )
 
     # -- mending -----------------------------------------------------------------------
 
     def _repaired(self, row: Row) -> Row:
-        left, done = [], []
-        for finding in row.findings:
-            if finding.repair is not None and self._mend(row.facts, finding.repair):
-                done.append(finding)
-            else:
-                left.append(finding)
-        return Row(row.facts, tuple(left), tuple(done))
+        """Mend what may be mended of a row; what could not be stays a finding."""
+        if row.facts is None:
+            left = self._swept(row.findings)
+        else:
+            facts = row.facts
+            left = tuple(one for one in row.findings if not self._mend(facts, one))
+        return Row(row.facts, left, tuple(one for one in row.findings if one not in left))
 
-    def _mend(self, facts: DiskFacts | None, repair: Repair) -> bool:
+    def _swept(self, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        """Remove what is left over, and return what is there all the same."""
         try:
-            if facts is None:
-                cleanup.sweep(self._hypervisor, self._journal)
-                self._hypervisor.sweep_probes()
-            elif repair is Repair.STORED:
-                return self._mend_stored(facts)
-            else:
-                for mark in facts.marks:
-                    if any(swap.id == mark for swap in facts.swaps):
-                        cleanup.unmark(self._hypervisor, mark, facts.domain_uuid)
+            cleanup.sweep(self._hypervisor, self._journal)
+            self._hypervisor.sweep_probes()
+            still = self._leftovers()
         except exception.BlockmirrorError as error:
             LOG.warning('It could not be mended: %s', error)
-            return False
-        return True
+            return findings
+        return tuple(one for one in findings if one in still)
+
+    def _mend(self, facts: DiskFacts, finding: Finding) -> bool:
+        try:
+            match finding.repair:
+                case Repair.STORED:
+                    return self._mend_stored(facts)
+                case Repair.UNMARK:
+                    cleanup.unmark(self._hypervisor, finding.swap_id, facts.domain_uuid)
+                    return True
+        except exception.BlockmirrorError as error:
+            LOG.warning('It could not be mended: %s', error)
+        return False
 
     def _mend_stored(self, facts: DiskFacts) -> bool:
         """Bring the stored XML in line, unless it is not so any more."""
-        now = [
-            again
-            for again in self.facts()
-            if (again.domain_uuid, again.dev) == (facts.domain_uuid, facts.dev)
+        found = [
+            finding.repair
+            for now in self._facts(facts.domain_uuid)
+            if now.dev == facts.dev
+            for finding in audit.examine(now)
         ]
-        found = [finding.repair for again in now for finding in audit.examine(again)]
         if Repair.STORED not in found:
             return False
-        domain = self._hypervisor.domain(facts.domain_uuid)
-        verify.repair_stored(domain, facts.dev)
+        verify.repair_stored(self._hypervisor.domain(facts.domain_uuid), facts.dev)
         return True
 
 
@@ -197,20 +206,7 @@ def _disks(domain_xml: str) -> dict[str, DomainDisk]:
     }
 
 
-def _marks(domain: Domain) -> tuple[metadata.SwapMark, ...]:
-    try:
-        text = domain.mark()
-        return metadata.parse(text) if text else ()
-    except exception.BlockmirrorError as error:
-        LOG.warning('The mark of domain %s can not be read: %s', domain.name, error)
-        return ()
-
-
 def _placed(records: tuple[Records, ...], disks: Mapping[str, DomainDisk]) -> dict[str, Records]:
     """Find the disk of each volume: by its serial, else by the device that Nova names."""
     serials = {disk.disk.serial: dev for dev, disk in disks.items() if disk.disk.serial}
     return {serials.get(one.volume_id, one.dev): one for one in records}
-
-
-def _leftover(name: str) -> Finding:
-    return Finding(f'{name} is left over', 'blockmirror audit --repair', Repair.SWEEP)

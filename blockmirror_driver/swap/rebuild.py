@@ -44,7 +44,7 @@ def rebuild(hypervisor: Hypervisor, journal: Journal) -> tuple[SwapRecord, ...]:
     known = {record.id: record.state for record in journal.records()}
     rebuilt = []
     for domain in hypervisor.domains():
-        for mark in _marks(domain):
+        for mark in marks(domain):
             if mark.swap_id not in known:
                 record = _write(journal, domain, mark)
                 rebuilt += [record] if record else []
@@ -53,7 +53,8 @@ def rebuild(hypervisor: Hypervisor, journal: Journal) -> tuple[SwapRecord, ...]:
     return tuple(rebuilt)
 
 
-def _marks(domain: Domain) -> tuple[metadata.SwapMark, ...]:
+def marks(domain: Domain) -> tuple[metadata.SwapMark, ...]:
+    """Return the swaps that a domain is marked with; none, and a warning, when unreadable."""
     try:
         text = domain.mark()
         return metadata.parse(text) if text else ()

@@ -377,10 +377,15 @@ class SwapService:
         return self.record(record.id)
 
     def audit(
-        self, *, repair: bool = False, records_of: RecordsOf | None = None
+        self, domain: str = '', *, repair: bool = False, records_of: RecordsOf | None = None
     ) -> tuple[Row, ...]:
-        """Compare what everybody says of each guest's disks; see :class:`Auditor`."""
-        return Auditor(self.hypervisor, self._journal, records_of).audit(repair=repair)
+        """Compare what everybody says of each guest's disks, or of one's; see :class:`Auditor`.
+
+        :raise DomainNotFound: there is no such guest.
+        """
+        uuid_ = self.hypervisor.domain(domain).uuid if domain else ''
+        auditor = Auditor(self.hypervisor, self._journal, records_of)
+        return auditor.audit(domain_uuid=uuid_, repair=repair)
 
     def doctor(self) -> tuple[Check, ...]:
         """Check the host: libvirt, QEMU's block modules, the journal, what is left open."""

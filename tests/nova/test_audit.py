@@ -49,7 +49,7 @@ class TestAudit(NovaTestCase):
             patched = mock.patch.object(owner, name, return_value=result)
             patched.start()
             self.addCleanup(patched.stop)
-        client = mock.patch('blockmirror_driver.nova.audit.cinder.cinderclient')
+        client = mock.patch('blockmirror_driver.nova.strays.cinder.cinderclient')
         client.start().return_value.attachments.list.side_effect = lambda **_: [self.attachment]
         self.addCleanup(client.stop)
         self.records_of = audit.NovaRecords(self.cinder)
@@ -74,6 +74,22 @@ class TestAudit(NovaTestCase):
         self.cinder.fails['get'] = nova_exception.CinderConnectionFailed(reason='no route')
         error = self.assertRaises(exception.HypervisorUnavailable, self.records_of, INSTANCE_UUID)
         self.assertIn(INSTANCE_UUID, str(error))
+
+    def test_a_volume_that_cinder_has_no_more(self) -> None:
+        """One that is gone must not keep the others from being audited."""
+        del self.cinder.volumes[OLD_ID]
+        self.attachment.id = 'another'
+        (found,) = self.records_of(INSTANCE_UUID) or ()
+        self.assertEqual(
+            (OLD_ID, '', ''), (found.volume_id, found.volume_status, found.attached_volume_id)
+        )
+
+    def test_at_the_start_nothing_is_raised(self) -> None:
+        """Else what was never begun would be taken back again and again."""
+        self.guest.uuid = INSTANCE_UUID
+        self.cinder.fails['get'] = nova_exception.CinderConnectionFailed(reason='no route')
+        (line,) = self.logged()
+        self.assertIn('not audited', line)
 
     def logged(self) -> list[str]:
         with mock.patch.object(audit.LOG, 'warning') as warning:

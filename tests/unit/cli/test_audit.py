@@ -32,8 +32,8 @@ OURS = Finding('a mark is left', 'blockmirror audit --repair', Repair.UNMARK)
 
 class TestAudit(fakes.CommandTestCase):
     def audit(self, *rows: Row, words: tuple[str, ...] = ()) -> tuple[int, list[dict[str, Any]]]:
-        def answer(**asked: Any) -> tuple[Row, ...]:
-            self.asked = asked
+        def answer(domain: str, **asked: Any) -> tuple[Row, ...]:
+            self.domain, self.asked = domain, asked
             return rows
 
         with mock.patch.object(fakes.FakeService, 'audit', side_effect=answer, create=True):
@@ -45,6 +45,12 @@ class TestAudit(fakes.CommandTestCase):
         self.assertEqual(0, code)
         self.assertEqual(('agrees', 'guest', 'vda', 'vol', 'vol'), picked(row))
         self.assertEqual({'repair': False, 'records_of': None}, self.asked)
+        self.assertEqual('', self.domain)
+
+    def test_one_guest(self) -> None:
+        """Only it is audited, so that nothing of another is mended."""
+        self.audit(Row(FACTS), words=('guest', '--repair'))
+        self.assertEqual('guest', self.domain)
 
     def test_what_only_an_operator_can_mend(self) -> None:
         code, rows = self.audit(Row(FACTS, (OPERATOR, OURS)))

@@ -27,7 +27,7 @@ from blockmirror_driver.virt.secrets import SecretLifetime
 from blockmirror_driver.xml import disk as xml_disk
 from blockmirror_driver.xml import metadata
 from blockmirror_driver.xml.domain import DomainDisk
-from tests.unit.swap.guest import DESTINATION, DEV, OTHER, SOURCE
+from tests.unit.swap.guest import DESTINATION, DEV, OTHER, SOURCE, Guest
 from tests.unit.swap.world import WorldTestCase
 
 VOLUME = '0a7f7c10-5f1c-4d0c-9c1b-000000000001'
@@ -131,6 +131,31 @@ class HostAuditTest(WorldTestCase):
         self.assertEqual(Repair.UNMARK, self.one('mark', self.world.id).repair)
         self.audit(repair=True)
         self.assertIsNone(self.guest.marked)
+
+    def test_another_guest_is_left_alone(self) -> None:
+        self.world.run()
+        self.guest.stored_source = SOURCE
+        self.secrets.prepare(DESTINATION, 'long-gone', lifetime=SecretLifetime.JOB)
+        self.world.add(Guest(self.world, 'another'))
+        (row,) = self.world.service.audit('another', repair=True)
+        assert row.facts is not None
+        self.assertEqual('another', row.facts.domain_name)
+        self.assertEqual(SOURCE, self.guest.stored_source)
+        self.assertIn(('long-gone', SecretLifetime.JOB), self.secrets.kept)
+        self.world.service.audit('guest', repair=True)
+        self.assertNotEqual(SOURCE, self.guest.stored_source)
+
+    def test_the_mark_of_an_open_swap_stays(self) -> None:
+        """A lost journal would be rebuilt from it; only the ended one's goes."""
+        self.world.run()
+        ended = self.world.record()
+        orphan = replace(ended, id='orphan', state=SwapState.COPYING, owner=None, exit_code=None)
+        self.journal.create(orphan)
+        both = [*metadata.parse(mark(ended.id)), *metadata.parse(mark('orphan'))]
+        self.guest.marked = metadata.build(both)
+        self.audit(repair=True)
+        assert self.guest.marked is not None
+        self.assertEqual(['orphan'], [m.swap_id for m in metadata.parse(self.guest.marked)])
 
     def test_the_mark_of_a_swap_that_the_journal_lost(self) -> None:
         self.guest.marked = mark('lost')
