@@ -15,9 +15,10 @@
 
 Cinder lets an operator name the class (``volume_manager`` in cinder.conf), and this one replaces
 one step of it: :meth:`VolumeManager._copy_volume_data`, which migrations and retypes of volumes
-without a server end up in. Making the new volume, finishing, quotas, names and the deletion of
-what is left all stay Cinder's, for every driver that it has. Where we do not know a volume's kind
-Cinder's own step is taken: both volumes attached to this host, and ``dd``.
+without a server end up in. It puts another in order: :meth:`VolumeManager.delete_volume`. Making
+the new volume, finishing, quotas, names and the deletion itself all stay Cinder's, for every
+driver that it has. Where we do not know a volume's kind Cinder's own step is taken: both volumes
+attached to this host, and ``dd``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import tenacity
 from cinder import exception as cinder_exception
 from cinder import objects
 from cinder.volume import manager, rpcapi, volume_utils
@@ -57,10 +59,30 @@ _LOOK = 10.0
 #: Seconds for which Ceph remembers a client that was killed, and refuses to delete what it had
 #: open (osd_client_watch_timeout is 30).
 _CEPH_FORGETS = 31.0
+#: Seconds that Cinder may take from asking for a leftover's deletion to having moved its
+#: attachments, which is one query, and between two looks.
+_MOVED_WITHIN, _MOVED_LOOK = 60.0, 0.2
 
 
 class VolumeManager(manager.VolumeManager):
-    """Cinder's, but for how data gets from one volume to another."""
+    """Cinder's, but for how data gets from one volume to another, and in which order it ends."""
+
+    def delete_volume(
+        self, context: Any, volume: Any, unmanage_only: bool = False, cascade: bool = False
+    ) -> Any:
+        """Delete a volume; what a migration left over, only after its attachments have moved.
+
+        ``migrate_volume_completion`` asks for the deletion first, and then points the attachments
+        of the new volume, whose row has become that of the leftover, at the row that stays.
+        Deleting a row deletes its attachments: a backend that is quick would take the only
+        attachment of a volume that a server runs on with it.
+
+        :raise VolumeAttached: the attachments did not move within a minute. Nothing is deleted;
+            the next start of cinder-volume tries again.
+        """
+        if volume.migration_status == 'deleting' and not unmanage_only:
+            _wait_for_attachments_to_move(context, volume)
+        return super().delete_volume(context, volume, unmanage_only, cascade)
 
     def _copy_volume_data(
         self, ctxt: Any, src_vol: Any, dest_vol: Any, remote: str | None = None
@@ -127,6 +149,20 @@ class VolumeManager(manager.VolumeManager):
             timeout=Seconds(options.copy_timeout),
             open_timeout=Seconds(options.probe_timeout),
         )
+
+
+def _wait_for_attachments_to_move(ctxt: Any, leftover: Any) -> None:
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(cinder_exception.VolumeAttached),
+        stop=tenacity.stop_after_delay(_MOVED_WITHIN),
+        wait=tenacity.wait_fixed(_MOVED_LOOK),
+        reraise=True,
+    ):
+        with attempt:
+            rows = objects.VolumeAttachmentList.get_all_by_volume_id(ctxt.elevated(), leftover.id)
+            if rows:
+                LOG.debug('Volume %s waits for its attachments to be moved', leftover.id)
+                raise cinder_exception.VolumeAttached(volume_id=leftover.id)
 
 
 class _Connected:

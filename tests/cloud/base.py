@@ -116,7 +116,10 @@ class CloudTestCase(testtools.TestCase):
             assert source is not None
             self.assertIn(volume.name_id, etree.tostring(source).decode())
             self.assertIsNone(disk.find('mirror'))
-        attachments = self.api.cinder_attachments(volume.id)
+        # Cinder says success a moment before it has pointed the attachment at the volume.
+        attachments = wait_until(
+            lambda: self.api.cinder_attachments(volume.id), 30, "the attachment is the volume's"
+        )
         self.assertEqual(['attached'], [one['status'] for one in attachments])
         self.assertEqual(server.id, attachments[0]['instance'])
         self.assertIn(volume.name_id, str(attachments[0]['connection_info']))
