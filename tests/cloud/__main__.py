@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tests.cloud import config, environment
+from tests.cloud import config, environment, storage
 from tests.cloud import site as places
 from tests.cloud.environment import SERVICES, TEMPEST
 from tests.cloud.infrastructure import Infrastructure
@@ -31,6 +31,7 @@ from tests.cloud.site import Site
 from tests.lab.lab import Lab
 from tests.lab.layout import LabError, Layout
 from tests.lab.namespace import REPOSITORY, Namespace
+from tests.lab.process import run
 
 DEFAULT_NAME = 'cloud'
 _DRIVERS = {'stock': places.STOCK_DRIVER, 'ours': places.OUR_DRIVER}
@@ -74,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     restart = actions.add_parser('restart', help='end services in order and start them again')
     restart.add_argument('services', nargs='+')
     restart.add_argument('--doom', help='where nova-compute kills itself; see tests.cloud.doomed')
-    run = actions.add_parser('run', help='run a command inside, with OS_* set')
-    run.add_argument('command', nargs=argparse.REMAINDER, help='-- COMMAND [ARGUMENT...]')
+    inside = actions.add_parser('run', help='run a command inside, with OS_* set')
+    inside.add_argument('command', nargs=argparse.REMAINDER, help='-- COMMAND [ARGUMENT...]')
     return parser
 
 
@@ -112,7 +113,10 @@ class _Cloud:
         return self._inside(sys.argv[1:])
 
     def _down(self) -> int:
-        return self._lab('down')
+        status = self._lab('down')
+        for device in storage.devices(self._site):
+            run(['losetup', '--detach', device])
+        return status
 
     def _up_outside(self) -> int:
         SERVICES.make()

@@ -23,6 +23,7 @@ from typing import Any
 import openstack
 
 from tests.cloud import site as places
+from tests.cloud import storage
 from tests.cloud.server import Server
 from tests.cloud.site import Site
 from tests.lab.deadline import wait_until
@@ -289,9 +290,14 @@ class Api:
             out.unlink(missing_ok=True)
             run(['rbd', '--no-progress', 'export', f'{pool}/{volume.name}', str(out)])
             return out
-        if volume.backend in places.NFS:
-            return self.site.share_path(volume.backend) / volume.name
-        return self.site.iscsi_files / volume.name
+        return storage.file_of(self.site, volume.backend, volume.name)
+
+    def address(self, volume: Record) -> str:
+        """What names a volume's image wherever it is named: the id of its image, or a device."""
+        if volume.backend not in places.LOOP:
+            return volume.name_id
+        file = storage.file_of(self.site, volume.backend, volume.name)
+        return run(['losetup', '--noheadings', '-O', 'NAME', '-j', str(file)]).strip()
 
     def volume_type(self, name: str, extra_specs: dict[str, str]) -> None:
         """Make a volume type unless it is there."""

@@ -108,13 +108,15 @@ class CloudTestCase(testtools.TestCase):
 
     def assert_agreed(self, server: Server, volume: Record, dev: str) -> None:
         """Live and stored XML, serial, Nova's mapping and Cinder's attachment are of one mind."""
+        address = self.api.address(volume)
+        self.assertNotEqual('', address)
         for inactive in (False, True):
             disk = server.disk(dev, inactive=inactive)
             assert disk is not None, f'no {dev}'
             self.assertEqual(volume.id, disk.findtext('serial'))
             source = disk.find('source')
             assert source is not None
-            self.assertIn(volume.name_id, etree.tostring(source).decode())
+            self.assertIn(address, etree.tostring(source).decode())
             self.assertIsNone(disk.find('mirror'))
         # Cinder says success a moment before it has pointed the attachment at the volume.
         attachments = wait_until(
@@ -122,12 +124,12 @@ class CloudTestCase(testtools.TestCase):
         )
         self.assertEqual(['attached'], [one['status'] for one in attachments])
         self.assertEqual(server.id, attachments[0]['instance'])
-        self.assertIn(volume.name_id, str(attachments[0]['connection_info']))
+        self.assertIn(address, str(attachments[0]['connection_info']))
         nova = self.api.attachments(server)[volume.id]
         self.assertEqual(attachments[0]['id'], nova['attachment_id'])
         mapping = self.api.mapping(server, volume.id)
         self.assertEqual(volume.id, mapping.get('serial'))
-        self.assertIn(volume.name_id, str(mapping['data']))
+        self.assertIn(address, str(mapping['data']))
 
     def our_swaps(self, server: Server) -> list[dict[str, Any]]:
         """Our journal's swaps of a server: none when another driver did them."""

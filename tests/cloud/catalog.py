@@ -81,7 +81,7 @@ def wait(cloud: Any, _site: Site) -> None:
     """
     since = os.environ.get('CLOUD_SINCE', '')
     services = {'nova-conductor', 'nova-scheduler', 'nova-compute'}
-    backends = {f'{places.NODE}@{name}' for name in places.BACKENDS} | {places.NODE}
+    backends = {f'{places.NODE}@{name}' for name in places.ENABLED} | {places.NODE}
     end = time.monotonic() + _UP_S
     while True:
         try:
@@ -124,7 +124,7 @@ def data(cloud: Any, site: Site) -> None:
         if not cloud.compute.find_flavor(name):
             made = cloud.compute.create_flavor(name=name, id=flavor, ram=ram, vcpus=1, disk=1)
             cloud.compute.create_flavor_extra_specs(made, {'hw:serial_port_count': '2'})
-    types = {name: {'volume_backend_name': name} for name in places.BACKENDS}
+    types = {name: {'volume_backend_name': name} for name in places.ENABLED}
     for name, protocol in places.UNPINNED.items():
         types[name] = {'storage_protocol': protocol} if protocol else {}
     for name, specs in types.items():

@@ -316,7 +316,7 @@ def _cinder(site: Site) -> Sections:
             'resource_query_filters_file': SERVICES.root / 'etc/cinder/resource_filters.json',
             'rootwrap_config': SERVICES.root / 'etc/cinder/rootwrap.conf',
             'glance_api_servers': f'http://{HOST}:{places.GLANCE}',
-            'enabled_backends': ','.join(places.BACKENDS),
+            'enabled_backends': ','.join(places.ENABLED),
             'default_volume_type': places.BACKENDS[0],
             'default_log_levels': _QUIET,
             'periodic_interval': 10,
@@ -372,5 +372,13 @@ def _cinder(site: Site) -> Sections:
             'target_ip_address': HOST,
             'target_prefix': 'iqn.2026-01.example.cloud:',
             'volumes_dir': site.targets,
+        }
+    for name in places.LOOP:
+        sections[name] = {
+            'volume_driver': 'loopfile.LoopFileDriver',
+            'volume_backend_name': name,
+            'tgtfile_directory': site.loop_files(name),
+            'volumes_dir': site.targets,
+            'target_prefix': 'iqn.2026-01.example.cloud:',
         }
     return sections

@@ -58,7 +58,8 @@ class OpenStack:
         self._add('nova-compute', ['nova-compute', *self._compute])
         for name in ('scheduler', 'volume'):
             conf = ['--config-file', f'{etc}/cinder/cinder.conf']
-            self._add(f'cinder-{name}', [f'cinder-{name}', *conf])
+            given = [f'PYTHONPATH={REPOSITORY / "tests/cloud/backends"}']
+            self._add(f'cinder-{name}', [f'cinder-{name}', *conf], given=given)
 
     def _api(self, name: str, port: int, module: str, etc: str, *words: str) -> None:
         argv = [*_UWSGI, '--http-socket', f'{HOST}:{port}', '--module', f'{module}:application']

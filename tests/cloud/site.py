@@ -37,10 +37,14 @@ REGION = 'RegionOne'
 MARIADB, RABBIT, RABBIT_DIST, EPMD, MEMCACHED = 3306, 5672, 25672, 4369, 11211
 KEYSTONE, GLANCE, PLACEMENT, NOVA, CINDER, NEUTRON = 5000, 9292, 8778, 8774, 8776, 9696
 #: Cinder's backends in the order of ``enabled_backends``; each has a volume type of its name.
+#: ``BACKENDS`` are those that a guest reaches over the network.
 RBD = {'rbd1': ('volumes', 'cloud1'), 'rbd2': ('volumes2', 'cloud2')}
 NFS = ('nfs1', 'nfs2')
 ISCSI = ('iscsi1',)
 BACKENDS = (*RBD, *NFS, *ISCSI)
+#: Backends whose volumes are devices of the host.
+LOOP = ('loop1', 'loop2')
+ENABLED = (*BACKENDS, *LOOP)
 #: Volume types that no backend is pinned to: one may migrate a volume of theirs anywhere.
 UNPINNED = {'any': None, 'rbdany': 'ceph'}
 STOCK_DRIVER, OUR_DRIVER = 'libvirt.LibvirtDriver', 'blockmirror.LibvirtDriver'
@@ -111,6 +115,10 @@ class Site:
     def iscsi_files(self) -> pathlib.Path:
         """Directory of the files behind iscsi volumes."""
         return self.state / 'cinder' / 'files'
+
+    def loop_files(self, name: str) -> pathlib.Path:
+        """Directory of the files behind a backend's loop devices."""
+        return self.state / 'cinder' / name
 
     @property
     def targets(self) -> pathlib.Path:

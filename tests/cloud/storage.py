@@ -14,6 +14,7 @@
 """What volumes take on their backends' storage."""
 
 import json
+import pathlib
 
 from tests.cloud import site as places
 from tests.cloud.site import Site
@@ -30,5 +31,19 @@ def allocated(site: Site, backend: str, name: str) -> int:
         # Not "rbd du": it counts whole objects.
         told = json.loads(run(['rbd', 'diff', '--format', 'json', f'{pool}/{name}']))
         return sum(one['length'] for one in told if one['exists'] == 'true')
-    folder = site.share_path(backend) if backend in places.NFS else site.iscsi_files
-    return (folder / name).stat().st_blocks * 512
+    return file_of(site, backend, name).stat().st_blocks * 512
+
+
+def devices(site: Site) -> list[str]:
+    """The loop devices of the cloud's volumes, also of files that are gone."""
+    told = run(['losetup', '--noheadings', '--raw', '-O', 'NAME,BACK-FILE']).splitlines()
+    folders = tuple(f'{site.loop_files(name)}/' for name in places.LOOP)
+    pairs = [line.partition(' ') for line in told]
+    return [name for name, _, path in pairs if path.startswith(folders)]
+
+
+def file_of(site: Site, backend: str, name: str) -> pathlib.Path:
+    """The file of a volume, on any backend that has files."""
+    if backend in places.NFS:
+        return site.share_path(backend) / name
+    return (site.loop_files(backend) if backend in places.LOOP else site.iscsi_files) / name

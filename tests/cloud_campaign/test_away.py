@@ -25,10 +25,10 @@ from tests.cloud.interrupted import RECOVERY_S, InterruptedTestCase, ProxiedTest
 from tests.cloud.proxy import Fault
 from tests.lab.deadline import wait_until
 
-#: Seconds that tokens live in the test of those that expire; bytes/s of a copy of 64 MiB that
-#: outlives them.
+#: Seconds that tokens live in the test of those that expire; bytes/s of a copy that outlives
+#: them. It is of some 320 MiB: what is filled, and whole objects where the guest writes.
 _TOKEN_S = 60
-_CRAWL_TYPE, _CRAWL = 'rbd2-crawl', 900 << 10
+_CRAWL_TYPE, _CRAWL = 'rbd2-crawl', 3 << 20
 
 
 class ServicesAwayTest(InterruptedTestCase):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import pathlib
 
+from tests.cloud import storage
 from tests.cloud.interrupted import InterruptedTestCase
 from tests.cloud.server import Server
 
@@ -27,7 +28,7 @@ class WaysTest(InterruptedTestCase):
         self.addCleanup(self.cloud, 'driver', 'ours')
 
     def kind(self, server: Server, dev: str) -> str | None:
-        """How the guest has a disk: ``network`` or ``file``."""
+        """How the guest has a disk: ``network``, ``file`` or ``block``."""
         disk = server.disk(dev)
         assert disk is not None
         return disk.get('type')
@@ -37,6 +38,10 @@ class WaysTest(InterruptedTestCase):
         base = str(self.api.site.state / 'nova' / 'mnt') + '/'
         lines = pathlib.Path('/proc/self/mounts').read_text().splitlines()
         return [line for line in lines if line.split()[1].startswith(base)]
+
+    def devices(self) -> list[str]:
+        """Loop devices of the loop backends' files."""
+        return storage.devices(self.api.site)
 
     def test_swaps_between_network_disks_and_mounted_files(self) -> None:
         """Native to host, host to host, host to native; each way lets go of what it had."""
@@ -54,6 +59,26 @@ class WaysTest(InterruptedTestCase):
             volume = self.assert_moved(server, volume, dev, destination)
             self.assertEqual(kind, self.kind(server, dev))
             self.assertEqual(mounts, len(self.mounts()) - len(before), destination)
+        checksum = server.crc(dev, 0, 256 << 20)
+        self.api.reboot(server, 'HARD')
+        self.assertEqual(checksum, server.crc(dev, 0, 256 << 20))
+        self.assert_agreed(server, volume, dev)
+
+    def test_swaps_between_network_disks_and_devices_of_the_host(self) -> None:
+        """The same with block devices, which Nova's own driver gives; none is left behind."""
+        server = self.server()
+        volume, dev = self.attached(server, 'rbd1')
+        before = self.devices()
+        for destination, kind, devices in (
+            ('loop1', 'block', 1),
+            ('loop2', 'block', 1),
+            ('rbd2', 'network', 0),
+        ):
+            self.writing(server, dev)
+            self.api.retype(volume, destination)
+            volume = self.assert_moved(server, volume, dev, destination)
+            self.assertEqual(kind, self.kind(server, dev))
+            self.assertEqual(devices, len(self.devices()) - len(before), destination)
         checksum = server.crc(dev, 0, 256 << 20)
         self.api.reboot(server, 'HARD')
         self.assertEqual(checksum, server.crc(dev, 0, 256 << 20))
