@@ -253,11 +253,13 @@ class _Steps:
         :raise WrongState: it is just ending it.
         """
         ids = self._ids
-        old = self._ask('get', ids.old_volume_id)
         try:
+            old = self._ask('get', ids.old_volume_id)
             new = self._ask('get', ids.new_volume_id)
         except nova_exception.VolumeNotFound:
-            return False  # Cinder has exchanged the ids and deleted what was left over
+            # Cinder has exchanged the ids and deleted what was left over, or somebody has
+            # deleted the volume and its move with it.
+            return False
         if old.get('migration_status') == 'completing':
             raise exception.WrongState(f'Cinder is completing the move of {ids.old_volume_id}')
         return bool(new.get('migration_status') == f'target:{ids.old_volume_id}')

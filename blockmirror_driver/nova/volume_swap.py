@@ -20,6 +20,7 @@ the manager would answer by deleting the volume that the guest is on.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from oslo_log import log as logging
 
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.model import Disk
+from blockmirror_driver.model import Disk, IoTune
 from blockmirror_driver.nova import preflight, settings
 from blockmirror_driver.nova.attached import ConnectionInfo
 from blockmirror_driver.nova.context import SwapContext
@@ -185,10 +186,14 @@ class VolumeSwap:
         driver.connect_volume(self._context, self._new_connection_info, self._instance)
         try:
             config = driver.volume_config(self._new_connection_info, disk_info)
-            return xml_disk.parse(config.to_xml())
+            disk = xml_disk.parse(config.to_xml())
         except Exception:
             self._disconnect_new()
             raise
+        if disk.iotune is None and self._old_connection_info.get('data', {}).get('qos_specs'):
+            # The limits that the guest has came from the old volume's type.
+            return dataclasses.replace(disk, iotune=IoTune())
+        return disk
 
     # -- after -------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import BlockSource, Bytes, Disk, FileSource, NetworkSource
-from blockmirror_driver.swap import evidence
+from blockmirror_driver.swap import evidence, qos
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
@@ -172,6 +172,7 @@ def of_request(subject: Subject) -> list[Check]:
         _block_module(subject),
         _secrets(subject),
         _inherits(subject.live.disk, subject.request.destination),
+        _limits(subject.live.disk, subject.request.destination),
         *(passed('note', note) for note in subject.request.destination.notes),
     ]
 
@@ -327,6 +328,13 @@ def _inherits(source: Disk, destination: Disk) -> Check:
     if not kept:
         return passed('inherits', 'the destination asks for nothing else than the source has')
     return unknown('inherits', f'stays as on the source until the next attach: {", ".join(kept)}')
+
+
+def _limits(source: Disk, destination: Disk) -> Check:
+    wanted = qos.describe(destination.iotune)
+    if qos.changes(source, destination):
+        return passed('limits', f'set after the pivot: {wanted}')
+    return passed('limits', f'stay as they are: {qos.describe(source.iotune)}')
 
 
 def created_by_libvirt() -> Check:

@@ -22,7 +22,7 @@ from oslo_log import log as logging
 
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.states import Cause
-from blockmirror_driver.swap import cleanup, evidence, verify
+from blockmirror_driver.swap import cleanup, evidence, qos, verify
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Ledger, Swap
 from blockmirror_driver.swap.reconcile import Evidence, Guest, Job, Side
@@ -181,6 +181,9 @@ class Settlement:
             problems = self._verify()
             if problems:
                 return '; '.join(problems)
+            limits = qos.apply(self._hypervisor, self._swap)
+            if limits:
+                self._ledger.note(limits)
             self._ledger.settle(SwapState.VERIFIED, 'live and stored XML name the destination')
         problems = cleanup.complete(self._hypervisor, self._journal, self._swap)
         if problems:

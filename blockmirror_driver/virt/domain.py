@@ -26,6 +26,7 @@ hypervisor's call timeout. Unless a method says more, it raises
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, TypeVar
 import libvirt
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Bytes, BytesPerSecond, Seconds
+from blockmirror_driver.model import Bytes, BytesPerSecond, IoTune, Seconds
 from blockmirror_driver.virt import errors
 from blockmirror_driver.xml import document
 from blockmirror_driver.xml import domain as xml_domain
@@ -94,6 +95,12 @@ class JobInfo:
     bandwidth: BytesPerSecond
     cur: int
     end: int
+
+
+def _affected(dom: libvirt.virDomain) -> int:
+    """Flags for the running guest and its stored definition, as far as they are there."""
+    flags = libvirt.VIR_DOMAIN_AFFECT_LIVE if dom.isActive() else 0
+    return flags | (libvirt.VIR_DOMAIN_AFFECT_CONFIG if dom.isPersistent() else 0)
 
 
 class Domain:
@@ -261,12 +268,19 @@ class Domain:
 
     # What we write into it
 
+    def set_iotune(self, dev: str, limits: IoTune) -> None:
+        """Set all limits of a disk, live and stored, as far as there are such; 0 lifts one."""
+
+        def tune(dom: libvirt.virDomain) -> None:
+            dom.setBlockIoTune(dev, dataclasses.asdict(limits), _affected(dom))
+
+        self._call('setBlockIoTune', tune)
+
     def set_mark(self, text: str | None) -> None:
         """Set our element in the domain's metadata, live and stored; None removes it."""
 
         def mark(dom: libvirt.virDomain) -> None:
-            flags = libvirt.VIR_DOMAIN_AFFECT_LIVE if dom.isActive() else 0
-            flags |= libvirt.VIR_DOMAIN_AFFECT_CONFIG if dom.isPersistent() else 0
+            flags = _affected(dom)
             key = None if text is None else xml_metadata.KEY
             kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
             try:

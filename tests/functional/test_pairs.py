@@ -88,6 +88,33 @@ class OtherKindsTest(LabTestCase):
         self.assert_nothing_left(guest)
 
 
+class LimitsTest(LabTestCase):
+    def test_the_limits_follow_the_volume(self) -> None:
+        """Cinder's front-end QoS of the destination, live and stored; nothing before the pivot."""
+        source, destination = self.volume('nfs', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        guest.domain.setBlockIoTune('vda', {'read_bytes_sec': 64 << 20}, 3)
+        specs = {'total_iops_sec': '700', 'total_bytes_sec': '83886080', 'consumer': 'front-end'}
+        self.assert_ok(self.swap(guest, destination, qos_specs=specs))
+        self.assert_on(guest, destination)
+        for flags in (1, 2):  # VIR_DOMAIN_AFFECT_LIVE, _CONFIG
+            tuned = guest.domain.blockIoTune('vda', flags)
+            tuned.pop('group_name', None)  # QEMU's own, of the running guest
+            limits = {key: value for key, value in tuned.items() if value}
+            self.assertEqual({'total_iops_sec': 700, 'total_bytes_sec': 80 << 20}, limits)
+        guest.wait_acked(20)
+        self.assert_survived(guest, destination)
+        self.assert_nothing_left(guest)
+
+    def test_a_destination_without_limits_leaves_those_of_the_disk(self) -> None:
+        source, destination = self.volume('rbd', filled=True), self.volume('nfs')
+        guest = self.writing_guest(source)
+        guest.domain.setBlockIoTune('vda', {'total_iops_sec': 900}, 3)
+        self.assert_ok(self.swap(guest, destination))
+        self.assertEqual(900, guest.domain.blockIoTune('vda', 1)['total_iops_sec'])
+        self.assert_survived(guest, destination)
+
+
 class PairsTableTest(testtools.TestCase):
     def test_all_twelve_pairs_are_there(self) -> None:
         tests = [name for name in dir(PairsTest) if '_to_' in name]

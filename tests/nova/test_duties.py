@@ -108,6 +108,16 @@ class TestSwitched(DutiesCase):
         self.assertFalse(self.again())
         self.assertNotIn('completion', [told[0] for told in self.cinder.told])
 
+    def test_somebody_deletes_the_volume_meanwhile(self) -> None:
+        """Nobody is left to be told, and that is not tried for ever."""
+        self.cinder.fails = {'completion': ConnectionError('timed out')}
+        self.swap()
+        self.assertEqual(['completion'], self.owed())
+        self.cinder.fails = {}
+        del self.cinder.volumes[OLD_ID]
+        self.assertTrue(self.again())
+        self.assertEqual([], self.owed())
+
     def test_an_old_volume_that_stays_connected_keeps_its_attachment(self) -> None:
         """A device that is left could show another volume's data (CVE-2023-2088)."""
         self.host_driver.fails['disconnect'] = OSError('rmdir: busy')

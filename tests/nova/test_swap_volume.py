@@ -23,7 +23,7 @@ from nova import objects
 from nova.virt.libvirt import config as vconfig
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import BlockSource, RbdSource
+from blockmirror_driver.model import BlockSource, IoTune, RbdSource
 from tests.nova.base import (
     INSTANCE_UUID,
     ISCSI,
@@ -117,6 +117,24 @@ class TestSwap(SwapCase):
         self.swap()
         self.assertEqual(BlockSource('/dev/disk/by-path/new'), self.guest.live_source)
         self.assertEqual(['connect', 'config'], self.host_driver.calls)
+
+    def test_the_limits_follow_the_volume(self) -> None:
+        self.old['data']['qos_specs'] = {'total_iops_sec': '100'}
+        self.new['data']['qos_specs'] = {'read_bytes_sec': '1048576'}
+        self.guest.limits = IoTune(total_iops_sec=100)
+        self.swap()
+        self.assertEqual(IoTune(read_bytes_sec=1 << 20), self.guest.limits)
+
+    def test_limits_of_the_old_volume_are_lifted(self) -> None:
+        self.old['data']['qos_specs'] = {'total_iops_sec': '100'}
+        self.guest.limits = IoTune(total_iops_sec=100)
+        self.swap()
+        self.assertEqual(IoTune(), self.guest.limits)
+
+    def test_limits_that_came_from_no_volume_stay(self) -> None:
+        self.guest.limits = IoTune(total_iops_sec=100)
+        self.swap()
+        self.assertEqual(0, self.guest.count('set_iotune'))
 
     def test_an_old_volume_without_a_record_is_let_go_as_it_was_opened(self) -> None:
         """The guest's XML tells it before the swap, and no more after it."""

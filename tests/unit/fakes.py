@@ -27,13 +27,14 @@ test checks that no public method is left real.
 
 from __future__ import annotations
 
+import dataclasses
 import uuid as uuids
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection
 from typing import Any, Self, TypeVar
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Bytes, BytesPerSecond, Disk, Seconds, SecretRef
+from blockmirror_driver.model import Bytes, BytesPerSecond, Disk, IoTune, Seconds, SecretRef
 from blockmirror_driver.virt.calls import HangingCall
 from blockmirror_driver.virt.capabilities import Versions
 from blockmirror_driver.virt.connection import Hypervisor
@@ -229,6 +230,14 @@ class FakeDomain(Scripted, Domain):
         job = self.jobs[dev]
         self.jobs[dev] = JobInfo(job.type, bytes_per_second, job.cur, job.end)
         self._done('set_speed')
+
+    def set_iotune(self, dev: str, limits: IoTune) -> None:
+        self._called('set_iotune', dev, limits)
+        for where in (self.live if self.active else {}, self.stored if self.persistent else {}):
+            if dev in where:
+                disk = dataclasses.replace(where[dev].disk, iotune=limits)
+                where[dev] = dataclasses.replace(where[dev], disk=disk)
+        self._done('set_iotune')
 
     def set_mark(self, text: str | None) -> None:
         self._called('set_mark', text)

@@ -31,6 +31,7 @@ from blockmirror_driver.model import (
     Disk,
     FileSource,
     Host,
+    IoTune,
     RbdSource,
     Secret,
     SecretRef,
@@ -77,10 +78,19 @@ def source_element(source: Source) -> tuple[str, str]:
     return root.get('type', ''), etree.tostring(element, encoding='unicode', with_tail=False)
 
 
-def disk_element(source: Source, dev: str, mirror: tuple[Source, str] | None) -> str:
+def disk_element(
+    source: Source,
+    dev: str,
+    mirror: tuple[Source, str] | None,
+    limits: IoTune | None = None,
+) -> str:
     """A <disk> as libvirt writes it, with what it adds while a guest runs."""
     kind, text = source_element(source)
-    mirrored = ''
+    mirrored = tuned = ''
+    if limits is not None:
+        root = etree.fromstring(xml_disk.build(Disk(source=source, iotune=limits)))
+        (element,) = root.findall('iotune')
+        tuned = etree.tostring(element, encoding='unicode', with_tail=False)
     if mirror is not None:
         mirror_kind, mirror_text = source_element(mirror[0])
         ready = '' if mirror[1] == 'no' else f" ready='{mirror[1]}'"
@@ -90,8 +100,8 @@ def disk_element(source: Source, dev: str, mirror: tuple[Source, str] | None) ->
         )
     return (
         f"<disk type='{kind}' device='disk'><driver name='qemu' type='raw' cache='none'/>{text}"
-        f"<backingStore/>{mirrored}<target dev='{dev}' bus='virtio'/><serial>{SERIAL}</serial>"
-        "<alias name='virtio-disk0'/></disk>"
+        f"<backingStore/>{mirrored}<target dev='{dev}' bus='virtio'/>{tuned}"
+        f"<serial>{SERIAL}</serial><alias name='virtio-disk0'/></disk>"
     )
 
 
@@ -135,6 +145,7 @@ class Guest(FakeDomain):
         self.abort_hangs = False
         self.run = 7
         self.events = True
+        self.limits: IoTune | None = None
         self.on('block_copy', self._began)
         self.on('pivot', self._pivot_asked)
         self.on('abort', self._abort_asked)
@@ -143,7 +154,7 @@ class Guest(FakeDomain):
 
     def text(self, source: Source | None, *, live: bool) -> str:
         mirror = self.mirrored if live else None
-        disk = '' if source is None else disk_element(source, DEV, mirror)
+        disk = '' if source is None else disk_element(source, DEV, mirror, self.limits)
         number = f" id='{self.run}'" if live else ''
         return (
             f"<domain type='qemu'{number}><name>{self.name}</name><uuid>{self.uuid}</uuid>"
@@ -171,6 +182,11 @@ class Guest(FakeDomain):
         found = xml_domain.find(self.text(self.stored_source, live=False), dev)
         self._done('stored_disk')
         return found
+
+    def set_iotune(self, dev: str, limits: IoTune) -> None:
+        self._called('set_iotune', dev, limits)
+        self.limits = limits
+        self._done('set_iotune')
 
     def rewrite_stored(self, edit: Callable[[str], str]) -> None:
         self._called('rewrite_stored')

@@ -48,6 +48,7 @@ IDS = [
     'block-module',
     'secrets',
     'inherits',
+    'limits',
     'journal',
     'budget',
     'no-open-swap',
