@@ -46,8 +46,16 @@ class ServicesAwayTest(InterruptedTestCase):
         self.assertEqual('rbd2', settled.backend)
 
     def test_keystone(self) -> None:
+        """And nobody remembers what it has said of the tokens in use."""
         keystone = self.services['keystone-api']
-        self._away(keystone.kill, keystone.start)
+        memcached = Infrastructure(self.api.site, self.api.lab).memcached
+
+        def end() -> None:
+            keystone.kill()
+            memcached.kill()
+            memcached.start()
+
+        self._away(end, keystone.start)
 
     def test_message_bus(self) -> None:
         rabbitmq = Infrastructure(self.api.site, self.api.lab).rabbitmq
