@@ -28,7 +28,7 @@ class StoppedTest(InterruptedTestCase):
         server, volume, dev, swap_id = self.slow_copy()
         self.compute.terminate(_STOP_S)
         left = self.our_swaps(server)
-        self.assertEqual([('copying', '')], [(one['state'], one['owner']) for one in left])
+        self.assertEqual([('copying', 'none')], [(one['state'], one['owner']) for one in left])
         disk = server.disk(dev)
         assert disk is not None
         self.assertIsNotNone(disk.find('mirror'))

@@ -26,6 +26,7 @@ import pathlib
 import select
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -35,6 +36,9 @@ from tests.lab.layout import LabError, Layout, write_private
 _PROC = pathlib.Path('/proc')
 #: States of ``/proc/PID/stat`` in which nothing runs any more (proc(5)).
 _DEAD_STATES = frozenset('ZXx')
+_REAPER = pathlib.Path(__file__).resolve().with_name('reaper.py')
+#: Descriptor by which the reaper tells the daemon's pid.
+_TOLD = 3
 
 
 def parse_stat(text: str) -> tuple[str, int]:
@@ -170,8 +174,11 @@ class Daemon:
         ready: Callable[[], bool],
         *,
         timeout_s: float = 60.0,
+        reaped: bool = False,
     ) -> None:
         self.name = name
+        #: Whether what its children leave behind has to be reaped at once.
+        self._reaped = reaped
         self._argv = list(argv)
         self._ready = ready
         self._timeout_s = timeout_s
@@ -215,18 +222,25 @@ class Daemon:
     def launch(self) -> None:
         """Start it, and do not wait for an answer."""
         log = (1, str(self.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        told, tell = os.pipe()
+        by = [sys.executable, '-I', str(_REAPER), str(_TOLD)] if self._reaped else []
         # Not subprocess: its objects complain about a child that outlives them, as this one shall.
         pid = os.posix_spawnp(
             'env',
-            ['env', '--chdir=/', '--', *self._argv],
+            ['env', '--chdir=/', '--', *by, *self._argv],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, *log),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
+                *([(os.POSIX_SPAWN_DUP2, tell, _TOLD)] if self._reaped else []),
             ],
             setsid=True,
         )
+        os.close(tell)
+        with os.fdopen(told) as answer:
+            if self._reaped:
+                pid = int(answer.read() or pid)
         identity = Identity.of(pid)
         if identity is None:
             raise LabError(self.name, f'ended at once: {self._log_tail()}')
