@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help deps venv demo test versions unit functional openstack cloud cloud-up cloud-down mutants thrash lint format docs man genconfig lab-up lab-down clean
+.PHONY: help deps venv demo test versions unit functional openstack cloud cloud-up cloud-down mutants thrash bench lint format docs man genconfig lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ SEED := 1
 SWAPS := 100
 thrash: venv ## SWAPS random swaps with random faults from SEED
 	@$(PY) -m tests.thrash --seed $(SEED) --swaps $(SWAPS)
+
+bench: venv ## measure our swap beside virsh and qemu-img; QUICK=1 takes some 5 minutes
+	@$(PY) -m tests.bench $(if $(QUICK),--quick)
 
 lint: venv ## ruff, mypy, import-linter and the project's own checks
 	$(VENV)/bin/ruff check

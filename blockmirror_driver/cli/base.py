@@ -42,6 +42,14 @@ class Ours:
     #: Whether an internal error leaves the state of a swap unknown.
     changes: ClassVar[bool] = False
 
+    def get_epilog(self) -> str:
+        """Return nothing.
+
+        cliff names the package that a plugin's command comes from, and reads the metadata of
+        every installed package for that, which takes 0.1 s. Ours come with the application.
+        """
+        return ''
+
 
 class PlainCommand(Ours, Command):
     """A command that writes its own output."""

@@ -168,11 +168,11 @@ class Runner:
         """
         if self._swap.ending is Ending.ASYNC:
             raise _LeftError
-        state = self._wait_ready(mirror)
-        if state is not JobState.READY:
+        if (state := self._wait_ready(mirror)) is not JobState.READY:
             return state
         self._ledger.advance(SwapState.READY, 'source and destination are the same')
-        self._count(mirror)
+        if self._hold or self._swap.ending is Ending.FINISH:
+            self._count(mirror)  # a pivot counts right before it is asked for
         self._ledger.emit('ready')
         for _attempt in range(PIVOT_ATTEMPTS):
             state = self._hold_until_told(mirror)

@@ -61,7 +61,9 @@ class Libvirtd:
         self.virtlogd = Daemon(
             layout, 'virtlogd', ['virtlogd'], lambda: answers_unix(_RUN / 'virtlogd-sock')
         )
-        self.daemon = Daemon(layout, 'libvirtd', ['libvirtd'], self._serves, timeout_s=90, reaped=True)
+        self.daemon = Daemon(
+            layout, 'libvirtd', ['libvirtd'], self._serves, timeout_s=90, reaped=True
+        )
 
     def up(self) -> None:
         """Start both daemons unless they run.
