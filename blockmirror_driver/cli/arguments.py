@@ -16,6 +16,8 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -23,6 +25,9 @@ from blockmirror_driver import exception
 from blockmirror_driver.model import parse_bytes
 
 _T = TypeVar('_T')
+
+_CLOCK = re.compile(r'[0-2][0-9]:[0-5][0-9]', re.ASCII)
+_WEEK = dt.timedelta(days=7)
 
 
 def _checked(read: Callable[[str], _T]) -> Callable[[str], _T]:
@@ -35,6 +40,33 @@ def _checked(read: Callable[[str], _T]) -> Callable[[str], _T]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return checked
+
+
+def time_to_come(text: str) -> float:
+    """Read a time of the next seven days, as seconds since the epoch.
+
+    :param text: ``2026-11-27T02:00``, with or without seconds and an offset, or ``02:00`` for
+        the next one; without an offset it is the host's local time.
+    """
+    now = dt.datetime.now().astimezone()
+    try:
+        if _CLOCK.fullmatch(text):
+            found = dt.datetime.combine(now.date(), dt.time.fromisoformat(text)).astimezone()
+            if found <= now:
+                found = dt.datetime.combine(
+                    now.date() + dt.timedelta(days=1), found.time()
+                ).astimezone()
+        else:
+            found = dt.datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(
+            f'no such time: {text[:40]!r}; write 2026-11-27T02:00 or 02:00'
+        ) from error
+    if not now < found <= now + _WEEK:
+        raise argparse.ArgumentTypeError(
+            f'{found.isoformat(timespec="seconds")} is not within the next seven days'
+        )
+    return found.timestamp()
 
 
 def _seconds(text: str) -> float:

@@ -131,10 +131,20 @@ class Swap(RunningCommand):
         parser = super().get_parser(prog_name)
         arguments.add_domain_and_disk(parser)
         arguments.add_connection_info(parser)
-        parser.add_argument(
+        hold = parser.add_mutually_exclusive_group()
+        hold.add_argument(
             '--hold',
             action='store_true',
             help='do not pivot when the copy is ready; wait for blockmirror pivot or cancel',
+        )
+        hold.add_argument(
+            '--hold-until',
+            metavar='TIME',
+            type=arguments.time_to_come,
+            default=0.0,
+            help='as --hold, but pivot at this time by itself: 2026-11-27T02:00 (local time, or '
+            'with an offset such as +00:00), or 02:00 for the next such time; at the latest a '
+            'week from now',
         )
         arguments.add_copy_options(parser)
         arguments.add_events(parser)
@@ -142,7 +152,11 @@ class Swap(RunningCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         """Run the swap."""
-        options = CopyOptions.from_conf(self.app.conf, **arguments.copy_options(parsed_args))
+        options = CopyOptions.from_conf(
+            self.app.conf,
+            hold_until=parsed_args.hold_until,
+            **arguments.copy_options(parsed_args),
+        )
         disk = destination.from_connection_info(
             parsed_args.connection_info, parsed_args.disk, self.app.conf, self.app.stdin
         )
@@ -153,7 +167,7 @@ class Swap(RunningCommand):
             disk,
             options,
             ending=Ending.PIVOT,
-            hold=parsed_args.hold,
+            hold=parsed_args.hold or bool(parsed_args.hold_until),
         )
         return self.show(self.run_swap(request, parsed_args))
 

@@ -50,7 +50,8 @@ class CopyOptions:
     to the hypervisor); all times are in seconds. ``reuse_external`` and
     ``transient_job`` are false only when the caller wants exactly what ``virsh
     blockcopy`` does without its flags: libvirt then creates a local destination, or
-    refuses a persistent domain.
+    refuses a persistent domain. ``hold_until`` (seconds since the epoch, 0 is never) ends the
+    waiting of a swap that is held in READY.
 
     :raise UsageError: when a value is out of range.
     """
@@ -70,6 +71,7 @@ class CopyOptions:
     stall_timeout: Seconds = Seconds(600.0)
     poll_interval: Seconds = Seconds(5.0)
     probe_timeout: Seconds = Seconds(15.0)
+    hold_until: float = 0.0
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -84,6 +86,8 @@ class CopyOptions:
             # NaN compares false with everything, so the test is written positively.
             if not 0 < value < float('inf'):
                 raise exception.UsageError(f'{name} must be more than 0 seconds: {value}')
+        if not 0 <= self.hold_until < float('inf'):
+            raise exception.UsageError(f'hold_until is no time: {self.hold_until}')
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts | None = None, **overrides: Any) -> CopyOptions:

@@ -182,8 +182,13 @@ class Journal:
         self._update(swap_id, 'bandwidth', bandwidth)
 
     def set_hold(self, swap_id: str, hold: bool) -> None:
-        """Record whether the swap waits in READY."""
-        self._update(swap_id, 'hold', int(hold))
+        """Record whether the swap waits in READY; a time to go on by itself is forgotten."""
+        with self._db.write() as db:
+            self._update(swap_id, 'hold', int(hold))
+            db.execute(
+                "UPDATE swap SET options = json_remove(options, '$.hold_until') WHERE id = ?",
+                (swap_id,),
+            )
 
     def set_ending(self, swap_id: str, ending: Ending) -> None:
         """Record that the swap is to end otherwise, and without waiting in READY."""

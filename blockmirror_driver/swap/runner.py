@@ -26,6 +26,7 @@ from blockmirror_driver.model import BytesPerSecond, Seconds
 from blockmirror_driver.swap import cleanup
 from blockmirror_driver.swap.control import Control, Inbox
 from blockmirror_driver.swap.gate import Gate
+from blockmirror_driver.swap.hold import Hold
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Ledger, Swap
 from blockmirror_driver.swap.reconcile import Decision, Evidence, Job, Side, decide
@@ -67,7 +68,7 @@ class Runner:
         self._control = control
         self._ledger = ledger
         self._inbox = Inbox(journal, swap.id, control)
-        self._hold = swap.hold
+        self._hold = Hold(swap.hold, swap.options.hold_until, ledger.clock)
         self._mirror: Mirror | None = None
         self._gate = Gate(hypervisor, swap, ledger.clock)
         self.settlement = Settlement(hypervisor, journal, swap, ledger)
@@ -112,10 +113,6 @@ class Runner:
         :raise HypervisorUnavailable: nothing could be read, and nothing was changed.
         """
         return self._back(self._adopt(), cause)
-
-    def settle(self, cause: exception.BlockmirrorError) -> Outcome:
-        """Decide by evidence alone: roll forward, or revert and raise ``cause``."""
-        return self._settle(cause)
 
     def close(self) -> None:
         """Let go of the subscription and of the control; the job is not touched."""
@@ -171,7 +168,7 @@ class Runner:
         if (state := self._wait_ready(mirror)) is not JobState.READY:
             return state
         self._ledger.advance(SwapState.READY, 'source and destination are the same')
-        if self._hold or self._swap.ending is Ending.FINISH:
+        if self._hold.on or self._swap.ending is Ending.FINISH:
             self._count(mirror)  # a pivot counts right before it is asked for
         self._ledger.emit('ready')
         for _attempt in range(PIVOT_ATTEMPTS):
@@ -205,15 +202,15 @@ class Runner:
     def _hold_until_told(self, mirror: Mirror) -> JobState:
         """Wait while on hold; READY means: go on. Any other state: the job has ended."""
         self._take_up(mirror)
-        while self._hold or mirror.state not in (JobState.READY, *TERMINAL):
+        while (on := self._hold.on) or mirror.state not in (JobState.READY, *TERMINAL):
             self._gate.forget()
-            if self._hold and self._ledger.state is not SwapState.HELD:
+            if on and self._ledger.state is not SwapState.HELD:
                 self._ledger.advance(SwapState.HELD, 'held; waiting to be told')
             # READY is the state it is in: only an end, or a request, is waited for.
             state = mirror.wait(
-                {JobState.PIVOTED} if self._hold else {JobState.READY},
-                timeout=None if self._hold else self._swap.options.pivot_timeout,
-                interrupt=self._inbox.pending,
+                {JobState.PIVOTED} if on else {JobState.READY},
+                timeout=None if on else self._swap.options.pivot_timeout,
+                interrupt=lambda: self._inbox.pending() or self._hold.on is not on,
             )
             if state in TERMINAL:
                 return state
@@ -230,8 +227,8 @@ class Runner:
             elif request.kind is RequestKind.SPEED:
                 self._set_speed(mirror, request.argument)
             else:
-                self._hold = request.kind is RequestKind.HOLD and bool(request.argument)
-                self._ledger.set_hold(self._hold)
+                self._hold.tell(request.kind is RequestKind.HOLD and bool(request.argument))
+                self._ledger.set_hold(self._hold.on)
         if self._control.left:
             raise _LeftError
         if self._control.cancelled:
@@ -293,15 +290,15 @@ class Runner:
         snapshot = mirror.snapshot()
         reason = snapshot.reason or f'the block job is {state.value}'
         if snapshot.cause is Cause.GUEST_GONE:
-            return self._settle(exception.GuestGone(reason))
+            return self.settle(exception.GuestGone(reason))
         if state is JobState.LOST:
-            return self._settle(exception.JobLost(reason))
+            return self.settle(exception.JobLost(reason))
         if state is JobState.PIVOTING:
-            return self._settle(exception.TimedOut('the pivot was not seen to happen in time'))
+            return self.settle(exception.TimedOut('the pivot was not seen to happen in time'))
         if state is not JobState.ABORTING:
-            return self._settle(exception.CopyFailed(reason))
+            return self.settle(exception.CopyFailed(reason))
         if self._ledger.state is SwapState.CANCELLING:
-            return self._settle(exception.TimedOut('the block job is still ending'))
+            return self.settle(exception.TimedOut('the block job is still ending'))
         return self._back(mirror, exception.CopyFailed('another tool ends the block job'))
 
     def _back(self, mirror: Mirror, cause: exception.BlockmirrorError) -> Outcome:
@@ -318,7 +315,7 @@ class Runner:
         if self._ledger.state is not SwapState.CANCELLING:
             self._ledger.settle(SwapState.CANCELLING, cause.message, exit_code=cause.exit_code)
         self._abort(mirror)
-        return self._settle(cause)
+        return self.settle(cause)
 
     def _is_foreign(self) -> bool:
         try:
@@ -350,8 +347,8 @@ class Runner:
         except exception.TimedOut:
             return mirror.state
 
-    def _settle(self, cause: exception.BlockmirrorError) -> Outcome:
-        """Let the evidence decide; ``cause`` is why one has to look."""
+    def settle(self, cause: exception.BlockmirrorError) -> Outcome:
+        """Decide by evidence alone: roll forward, or revert and raise ``cause``."""
         if self._mirror is not None and self._mirror.state is JobState.PIVOTED:
             # That was read, and stays so even if the guest is gone by now.
             return self.settlement.forward()

@@ -350,6 +350,7 @@ def _cinder(site: Site) -> Sections:
             'rbd_secret_uuid': site.secrets.ceph[user],
             'rbd_flatten_volume_from_snapshot': False,
             'rbd_exclusive_cinder_pool': True,
+            'report_discard_supported': True,
         }
     for name in places.NFS:
         sections[name] = {

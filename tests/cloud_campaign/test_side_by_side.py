@@ -14,7 +14,8 @@
 """The same moves by Nova's own driver and by ours: a table in ``build/side-by-side.csv``.
 
 What is compared and printed is no claim about other hardware; what a test requires is only
-that the volume is moved whole, and that ours leaves thin what can be thin.
+that the volume is moved whole, and that ours, as it is configured by default, leaves thin what
+can be thin. Through QEMU's own client of NFS nothing can: it tells no holes and makes none.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ from tests.lab.namespace import REPOSITORY
 from tests.lab.process import run
 
 _PAIRS = (('rbd1', 'rbd2'), ('nfs1', 'nfs2'), ('nfs1', 'rbd1'))
+#: How each is configured; the default of ours leaves NFS to Nova's own driver.
+_DRIVERS = {
+    'stock': ('stock',),
+    'ours': ('ours', '--native', 'rbd'),
+    'ours, all native': ('ours',),
+}
 _OUT = REPOSITORY / 'build' / 'side-by-side.csv'
 #: Zeros that the source has written and allocated, after the data.
 _ZEROS_FROM, _ZEROS = FILLED_FROM + FILLED, 128 << 20
@@ -63,8 +70,8 @@ class SideBySideTest(InterruptedTestCase):
     def test_every_pair(self) -> None:
         rows = []
         taken: dict[tuple[str, str], int] = {}
-        for driver in ('stock', 'ours'):
-            self.cloud('driver', driver)
+        for driver, words in _DRIVERS.items():
+            self.cloud('driver', *words)
             for source, destination in _PAIRS:
                 move = f'{source} to {destination}'
                 row, taken[move, driver] = self._measure(driver, source, destination)
@@ -77,7 +84,11 @@ class SideBySideTest(InterruptedTestCase):
             writer.writerows(dataclasses.astuple(row) for row in rows)
         print(_OUT.read_text(), flush=True)
         for move in dict.fromkeys(row.move for row in rows):
-            self.assertLess(taken[move, 'ours'], _ZEROS + FILLED, move)
+            # What the guest writes meanwhile differs a little from run to run.
+            self.assertLess(taken[move, 'ours'], 1.1 * taken[move, 'stock'], move)
+        # Where the backend takes discards, zeros that were allocated are left behind.
+        thin = 'rbd1 to rbd2'
+        self.assertLess(taken[thin, 'ours'], taken[thin, 'stock'] - _ZEROS / 2)
 
     def _measure(self, driver: str, source: str, destination: str) -> tuple[Row, int]:
         server = self.server()
@@ -94,7 +105,7 @@ class SideBySideTest(InterruptedTestCase):
         total = time.monotonic() - begun
         stall = server.stat().longest_us / 1e6
         self.assertEqual(('success', destination), (moved.migration_status, moved.backend))
-        self.assertEqual(driver == 'ours', bool(self.our_swaps(server)))
+        self.assertEqual(driver != 'stock', bool(self.our_swaps(server)))
         self.assert_survived(server, moved, dev)
         after = allocated(self.api.site, moved.backend, moved.name)
         row = Row(

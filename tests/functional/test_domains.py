@@ -15,6 +15,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
+from blockmirror_driver.swap.journal import Journal
+from blockmirror_driver.swap.states import SwapState
 from tests.functional.base import LabTestCase
 from tests.lab.volumes import BlockVolume, FileVolume
 
@@ -45,6 +49,21 @@ class DomainsTest(LabTestCase):
         self.assert_ok(running.wait())
         self.assertTrue(guest.domain.isPersistent())
         self.assert_on(guest, destination)
+        self.assert_survived(guest, destination)
+
+    def test_held_until_a_time(self) -> None:
+        """Both sides are kept the same until then, and the pivot comes by itself."""
+        source, destination = self.volume('nfs', filled=True), self.volume('iscsi')
+        guest = self.writing_guest(source)
+        until = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=20)
+        self.assert_ok(self.swap(guest, destination, '--hold-until', until.isoformat()))
+        journal = Journal(self.command.journal_path)
+        steps = journal.steps(self.swap_id())
+        self.assertIn(SwapState.HELD, [step.state for step in steps])
+        (asked,) = [step.at for step in steps if step.state is SwapState.PIVOTING]
+        self.assertGreaterEqual(asked, until.timestamp())
+        self.assert_on(guest, destination)
+        guest.wait_acked(20)
         self.assert_survived(guest, destination)
 
     def test_qemu_as_another_user_with_dynamic_ownership(self) -> None:

@@ -16,7 +16,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
+import time
 from typing import Any
 
 from blockmirror_driver import exception
@@ -56,7 +58,8 @@ class TestSwap(fakes.CommandTestCase):
         self.assertEqual((Ending.PIVOT, False), (request.ending, request.hold))
 
     def test_every_copy_option(self) -> None:
-        self.assertEqual({f.name for f in dataclasses.fields(CopyOptions)}, set(OPTIONS))
+        names = {f.name for f in dataclasses.fields(CopyOptions)}
+        self.assertEqual(names, {*OPTIONS, 'hold_until'})  # which has tests of its own
         for name, (argv, value) in OPTIONS.items():
             self.service.requests.clear()
             ran = self.swap(*argv)
@@ -85,6 +88,43 @@ class TestSwap(fakes.CommandTestCase):
     def test_hold(self) -> None:
         self.swap('--hold')
         self.assertTrue(self.service.requests[0].hold)
+
+    def test_hold_until(self) -> None:
+        for zone in (None, dt.UTC):
+            wanted = dt.datetime.now(zone).replace(microsecond=0) + dt.timedelta(hours=3)
+            self.service.requests.clear()
+            self.swap('--hold-until', wanted.isoformat())
+            (request,) = self.service.requests
+            self.assertTrue(request.hold)
+            self.assertEqual(wanted.timestamp(), request.options.hold_until)
+
+    def test_hold_until_the_next_time_of_a_clock(self) -> None:
+        for hours in (3, -3):
+            wanted = dt.datetime.now().astimezone() + dt.timedelta(hours=hours)
+            self.service.requests.clear()
+            self.swap('--hold-until', wanted.strftime('%H:%M'))
+            until = self.service.requests[0].options.hold_until
+            found = dt.datetime.fromtimestamp(until).astimezone()
+            self.assertEqual((wanted.hour, wanted.minute), (found.hour, found.minute))
+            self.assertGreater(until, time.time())
+
+    def test_hold_until_no_such_time(self) -> None:
+        path = self.file('c.json', fakes.RBD)
+        now = dt.datetime.now().astimezone()
+        for text in (
+            'tomorrow',
+            '25:00',
+            '2026-13-01T00:00',
+            '',
+            '9' * 5000,
+            '0001-01-01T00:00',
+            '9999-12-31T23:59',
+            (now - dt.timedelta(minutes=1)).isoformat(),
+            (now + dt.timedelta(days=8)).isoformat(),
+        ):
+            self.refused(2, 'swap', 'guest', 'vda', path, '--hold-until', text)
+        self.refused(2, 'swap', 'guest', 'vda', path, '--hold', '--hold-until', '02:00')
+        self.assertEqual([], self.service.requests)
 
     def test_outcome(self) -> None:
         ran = self.swap('-f', 'json')

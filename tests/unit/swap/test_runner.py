@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import time
 from unittest import mock
 
 from blockmirror_driver import exception
@@ -131,6 +132,45 @@ class TellingTest(WorldTestCase):
         self.world.later(50.0, lambda: service.request_hold(self.world.id, False))
         self.world.run()
         self.assertIn('held', self.world.states())
+        self.assert_on_destination()
+
+    def test_held_until_a_time(self) -> None:
+        """It goes on by itself, then and not before."""
+        began = self.world.clock.now
+        self.guest.on('pivot', lambda: asked.append(self.world.clock.now - began))
+        asked: list[float] = []
+        self.world.run(hold=True, hold_until=time.time() + 100)
+        self.assertIn('held', self.world.states())
+        self.assertEqual(1, len(asked))
+        self.assertTrue(99 < asked[0] < 103, asked)
+        self.assert_on_destination()
+
+    def test_a_time_that_has_come_when_the_copy_is_ready(self) -> None:
+        self.world.run(hold=True, hold_until=time.time() + 0.5)
+        self.assertNotIn('held', self.world.states())
+        self.assert_on_destination()
+
+    def test_an_operator_goes_on_before_the_time(self) -> None:
+        service = self.world.service
+        self.world.later(50.0, lambda: service.request_pivot(self.world.id))
+        self.world.run(hold=True, hold_until=time.time() + 5000)
+        self.assert_on_destination()
+        self.assertLess(self.world.clock.now, 4000)
+
+    def test_an_operator_s_hold_counts_more_than_the_time(self) -> None:
+        """Also for whoever takes the swap up later."""
+        service = self.world.service
+        self.world.later(50.0, lambda: service.request_hold(self.world.id, True))
+        self.world.later(500.0, lambda: service.request_pivot(self.world.id))
+        seen: list[tuple[bool, bool]] = []
+
+        def look() -> None:
+            record = self.world.record()
+            seen.append((record.hold, 'hold_until' in record.options))
+
+        self.world.later(400.0, look)
+        self.world.run(hold=True, hold_until=time.time() + 100)
+        self.assertEqual([(True, False)], seen)
         self.assert_on_destination()
 
     def test_another_speed(self) -> None:
