@@ -89,10 +89,15 @@ class InterruptedTestCase(CloudTestCase):
 
     def moving(self, destination: str = 'rbd2') -> tuple[Server, Record, str]:
         """A volume on rbd1 that Cinder was just asked to move, the guest writing."""
+        server, volume, dev = self.to_move()
+        self.api.retype(volume, destination)
+        return server, volume, dev
+
+    def to_move(self) -> tuple[Server, Record, str]:
+        """A volume on rbd1, the guest writing."""
         server = self.server()
         volume, dev = self.attached(server, 'rbd1')
         self.writing(server, dev)
-        self.api.retype(volume, destination)
         return server, volume, dev
 
     def owed(self, server: Server) -> list[str]:
@@ -139,8 +144,10 @@ class ProxiedTestCase(InterruptedTestCase):
 
         :param pattern: see :mod:`tests.cloud.proxy`
         """
+        server, volume, dev = self.to_move()
+        # Attaching it has made such calls as well.
         self.proxy.fail(pattern, fault, times)
-        server, volume, dev = self.moving()
+        self.api.retype(volume, 'rbd2')
         settled = self.assert_settled(server, volume, dev)
         self.assertEqual(('success', 'rbd2'), (settled.migration_status, settled.backend))
         failed = [one for one in self.proxy.calls(pattern) if one.fault]
