@@ -22,14 +22,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nova import context as nova_context
 from nova import exception as nova_exception
 from nova import objects
 from nova.volume import cinder
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
-from blockmirror_driver.nova import strays
+from blockmirror_driver.nova import credentials, strays
 from blockmirror_driver.swap.audit import Records
 from blockmirror_driver.swap.auditor import Auditor
 
@@ -53,7 +52,7 @@ class NovaRecords:
 
         :raise HypervisorUnavailable: Nova or Cinder does not answer.
         """
-        context = nova_context.get_admin_context()
+        context = credentials.admin_context()
         try:
             objects.Instance.get_by_uuid(context, instance_uuid)
             mappings = objects.BlockDeviceMappingList.get_by_instance_uuid(context, instance_uuid)

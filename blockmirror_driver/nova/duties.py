@@ -28,13 +28,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import nova.conf
-from nova import context as nova_context
 from nova import exception as nova_exception
 from nova import objects
 from oslo_log import log as logging
 from oslo_serialization import jsonutils
 
 from blockmirror_driver import exception
+from blockmirror_driver.nova import credentials
 from blockmirror_driver.nova.attached import ConnectionInfo
 from blockmirror_driver.nova.context import SwapContext
 from blockmirror_driver.swap.duties import Duty, Side
@@ -132,7 +132,8 @@ class _Steps:
         self._api = driver.volume_api
         self._ids = ids
         self._connections = connections
-        self._admin = nova_context.get_admin_context()
+        self._is_right = False
+        self._admin = credentials.admin_context()
         cinder = nova.conf.CONF.cinder
         #: Whose rights are tried, in order: a long copy outlives the token of its request.
         self._contexts = [] if context is None else [context]
@@ -156,7 +157,21 @@ class _Steps:
             'delete-new': lambda: self._delete(self._ids.new_attachment_id),
             'completion-error': lambda: self._completion(error=True),
         }
+        if name != MAPPING:
+            self._require_the_right_cinder()
         steps[name]()
+
+    def _require_the_right_cinder(self) -> None:
+        """Ask for the volume that is there in each end of a swap.
+
+        "Not found" means a step that is done only from a Cinder that finds this one: a wrong
+        address, or rights that reach nothing, look the same.
+
+        :raise VolumeNotFound: Nova's; or what else keeps Cinder from answering.
+        """
+        if not self._is_right:
+            self._ask('get', self._ids.old_volume_id)
+            self._is_right = True
 
     def _ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call Cinder with the first rights that are good for it."""
@@ -253,13 +268,11 @@ class _Steps:
         :raise WrongState: it is just ending it.
         """
         ids = self._ids
+        old = self._ask('get', ids.old_volume_id)
         try:
-            old = self._ask('get', ids.old_volume_id)
             new = self._ask('get', ids.new_volume_id)
         except nova_exception.VolumeNotFound:
-            # Cinder has exchanged the ids and deleted what was left over, or somebody has
-            # deleted the volume and its move with it.
-            return False
+            return False  # Cinder has exchanged the ids and deleted what was left over
         if old.get('migration_status') == 'completing':
             raise exception.WrongState(f'Cinder is completing the move of {ids.old_volume_id}')
         return bool(new.get('migration_status') == f'target:{ids.old_volume_id}')

@@ -24,13 +24,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import nova.conf
-from nova import context as nova_context
 from nova import objects
 from nova import utils as nova_utils
 from nova.volume import cinder
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
+from blockmirror_driver.nova import credentials
 from blockmirror_driver.nova.context import SwapContext
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ def take_back(driver: LibvirtDriver) -> None:
 
     :raise Exception: of Nova's and Cinder's clients, from looking for them.
     """
-    context = nova_context.get_admin_context()
+    context = credentials.admin_context()
     for instance in objects.InstanceList.get_by_host(context, nova.conf.CONF.host):
         if _strays(driver, context, instance):
             threading.Thread(target=_locked, args=(driver, instance), daemon=True).start()
 
 
 def _locked(driver: LibvirtDriver, instance: Any) -> None:
-    context = nova_context.get_admin_context()
+    context = credentials.admin_context()
 
     def act() -> None:
         for mapping in _strays(driver, context, instance):

@@ -108,15 +108,19 @@ class TestSwitched(DutiesCase):
         self.assertFalse(self.again())
         self.assertNotIn('completion', [told[0] for told in self.cinder.told])
 
-    def test_somebody_deletes_the_volume_meanwhile(self) -> None:
-        """Nobody is left to be told, and that is not tried for ever."""
-        self.cinder.fails = {'completion': ConnectionError('timed out')}
+    def test_a_cinder_that_finds_nothing_is_not_believed(self) -> None:
+        """A wrong address answers 404 to everything: nothing is done by that."""
+        away = ConnectionError('cinder is away')
+        self.cinder.fails = {'complete': away, 'delete': away, 'completion': away}
         self.swap()
-        self.assertEqual(['completion'], self.owed())
         self.cinder.fails = {}
-        del self.cinder.volumes[OLD_ID]
+        volumes, self.cinder.volumes = self.cinder.volumes, {}
+        self.assertFalse(self.again())
+        self.assertEqual([], self.cinder.told)
+        self.assertEqual(list(SWITCHED[1:]), self.owed())
+        self.cinder.volumes = volumes
         self.assertTrue(self.again())
-        self.assertEqual([], self.owed())
+        self.assertEqual(FORWARD, self.cinder.told)
 
     def test_an_old_volume_that_stays_connected_keeps_its_attachment(self) -> None:
         """A device that is left could show another volume's data (CVE-2023-2088)."""
