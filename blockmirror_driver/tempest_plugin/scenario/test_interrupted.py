@@ -43,8 +43,9 @@ class InterruptedTest(base.MoveTest):
         _slow, swap_id = self.start_slow_copy(server, volume, destination)
         self.addCleanup(self.compute, 'start')
         self.compute('kill')
-        self.fresh_report(server['id'], volume, _MEANWHILE)
+        # The guest's console is read through nova-compute, so only after this.
         self.compute('start')
+        self.fresh_report(server['id'], volume, _MEANWHILE)
         self.assert_moved(server, volume, destination, report)
         self.assertEqual([swap_id], [one['swap_id'] for one in self.swaps(server)])
 
@@ -64,8 +65,9 @@ class InterruptedTest(base.MoveTest):
         self.compute('doom')
         self.start_retype(volume, types[destination])
         self.wait_state(server, 'pivoted')
-        self.fresh_report(server['id'], volume, _MEANWHILE)
+        # The guest's console is read through nova-compute, so only now.
         self.compute('start')
+        self.fresh_report(server['id'], volume, _MEANWHILE)
         report = self.assert_moved(server, volume, destination, report)
         self.reboot(server, 'HARD')
         self.assert_kept(server, volume, report)
