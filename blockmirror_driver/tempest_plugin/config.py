@@ -67,6 +67,15 @@ Possible values:
 * ``allocated BACKEND VOLUME``: print how many bytes a volume takes there, by its name there
 """,
     ),
+    cfg.ListOpt(
+        'thin_backends',
+        default=[],
+        help="""
+Backends on which a volume has to stay as thin as it was, by moves from each to the next. Without
+any these are all of ``[volume] backend_names``. Leave out those of NFS that the host of the server
+does not mount: QEMU's own client of NFS knows no holes.
+""",
+    ),
     cfg.IntOpt(
         'move_timeout',
         default=300,

@@ -131,6 +131,7 @@ def sections(cloud: Any, site: Site, work: pathlib.Path) -> Sections:
         'blockmirror': {
             'image_ref': first,
             'host_command': command,
+            'thin_backends': ','.join((*places.RBD, *places.ISCSI)),
             **dict.fromkeys(('compute_command', 'backend_command'), host),
         },
     }

@@ -115,17 +115,19 @@ class MoveTest(ConsoleMixin, manager.ScenarioTest):
             volume_id, new_type=volume_type, migration_policy='on-demand'
         )
 
-    def start_slow_copy(
-        self, server: dict[str, Any], volume_id: str, backend: str
-    ) -> tuple[str, str]:
-        """Ask for a copy that takes its time, and wait until it runs.
+    def slow_type(self, backend: str) -> str:
+        """Make a type that is copied to slowly; its name.
 
-        Returns the type that was made for it, and the swap's id.
+        Tempest deletes a type's volumes with it, and what was made later before: so it has to be
+        made before the server that will have such a volume.
         """
         specs = {'blockmirror:bandwidth': str(CONF.blockmirror.slow_bandwidth)}
-        slow = self.create_volume_type(backend_name=backend, extra_specs=specs)['name']
+        return str(self.create_volume_type(backend_name=backend, extra_specs=specs)['name'])
+
+    def start_slow_copy(self, server: dict[str, Any], volume_id: str, slow: str) -> str:
+        """Ask for a copy that takes its time, and wait until it runs; the swap's id."""
         self.start_retype(volume_id, slow)
-        return slow, self.wait_state(server, 'copying')
+        return self.wait_state(server, 'copying')
 
     def wait_state(self, server: dict[str, Any], state: str) -> str:
         """Wait until our journal has a swap of the server's in a state; return the swap's id."""

@@ -37,11 +37,11 @@ class RefusalsTest(base.MoveTest):
         """The volume keeps type and backend; a second try of the same move succeeds."""
         self.require_command('host_command')
         source, destination = self.backends()[:2]
-        types = self.types()
+        types, slow = self.types(), self.slow_type(destination)
         server = self.writing_server()
         volume = self.written_volume(server, types[source])['id']
         report = self.fresh_report(server['id'], volume)
-        _slow, swap_id = self.start_slow_copy(server, volume, destination)
+        swap_id = self.start_slow_copy(server, volume, slow)
         self.blockmirror('cancel', swap_id)
         self.assert_reverted(server, volume, (types[source], source), report)
         self.start_retype(volume, types[destination])
