@@ -253,7 +253,8 @@ class Api:
         """Nova's attachments of a server by the volume's id."""
         path = f'/servers/{server.id}/os-volume_attachments'
         told = self.cloud.compute.get(path, microversion=_COMPUTE).json()
-        return {one['volumeId']: one for one in told['volumeAttachments']}
+        # A server that is gone has none.
+        return {one['volumeId']: one for one in told.get('volumeAttachments', ())}
 
     def cinder_attachments(self, volume_id: str) -> list[dict[str, Any]]:
         """Cinder's attachments of a volume, each with its connection_info."""
