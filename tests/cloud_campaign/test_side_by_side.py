@@ -118,7 +118,8 @@ class SideBySideTest(InterruptedTestCase):
             str(after // _MIB),
         )
         self.api.detach(server, moved)  # by the driver that attached it
-        self.api.delete_server(server)  # the host has no room for all of them
+        self.api.delete_server(server)  # the host has no room for all of them,
+        self.api.delete_volume(moved.id)  # and the project is allowed ten
         return row, after
 
     def _image(self, volume: Record) -> str:
