@@ -24,10 +24,13 @@ from typing import Any
 import libvirt
 
 from tests.functional.command import Command, Running
+from tests.lab.deadline import wait_until
 from tests.lab.guest.guest import Guest
 from tests.lab.lab import Lab
 from tests.thrash.plan import Move
 
+#: Seconds that the checks before a swap may take.
+_LISTED_S = 90.0
 SIGNALS = {
     'killed at any moment': signal.SIGKILL,
     'interrupted': signal.SIGINT,
@@ -54,14 +57,14 @@ class Blow:
         if move.blow.startswith('held'):
             with contextlib.suppress(AssertionError):  # the swap ended without being held
                 running.wait_state('held')
-                self._ask('pivot' if move.blow.endswith('pivoted') else 'cancel')
+                self._ask('pivot' if move.blow.endswith('pivoted') else 'cancel', running)
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
             running.process.wait(move.after)
         if move.blow in SIGNALS:
             running.kill(SIGNALS[move.blow])
         elif move.blow == 'cancelled by another process':
-            self._ask('cancel')
+            self._ask('cancel', running)
         elif move.blow.startswith(('guest', 'another')):
             # Too early, too late, or in the way of what libvirt is doing: that may be.
             with self._calm, contextlib.suppress(libvirt.libvirtError):
@@ -70,11 +73,17 @@ class Blow:
             with self._calm:
                 self._on_part(move, running)
 
-    def _ask(self, word: str) -> None:
-        listed = self._command.run('list', '--active', '-f', 'json').json
-        for one in listed:
-            if one['domain'] == self._guest.name:
-                self._command.run(word, one['swap_id'], '--no-wait')
+    def _ask(self, word: str, running: Running) -> None:
+        """Ask as soon as the swap is in the journal; one that ends before is asked nothing."""
+
+        def asked() -> bool:
+            listed = self._command.run('list', '--active', '-f', 'json').json
+            mine = [one['swap_id'] for one in listed if one['domain'] == self._guest.name]
+            for swap_id in mine:
+                self._command.run(word, swap_id, '--no-wait')
+            return bool(mine) or running.process.poll() is not None
+
+        wait_until(asked, _LISTED_S, f'the swap of {self._guest.name} is listed, or over')
 
     def _on_guest(self, move: Move) -> None:
         domain = self._guest.domain
