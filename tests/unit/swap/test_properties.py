@@ -20,10 +20,12 @@ reference that looks only at the guest itself says what may be answered.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,7 +34,7 @@ import testtools
 from hypothesis import strategies as st
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Source
+from blockmirror_driver.model import IoTune, Source
 from blockmirror_driver.swap.request import Ending
 from blockmirror_driver.swap.states import ENDED, EXIT_CODES, SWITCHED, SwapState
 from blockmirror_driver.virt.events import BlockJobStatus
@@ -48,6 +50,8 @@ class Killed(BaseException):
 #: Thousands of small journals: nothing is lost if the machine goes down.
 MEMORY = '/dev/shm' if Path('/dev/shm').is_dir() else None
 
+#: A destination whose limits the disk gets with it, and not before.
+LIMITED = dataclasses.replace(DESTINATION, iotune=IoTune(total_iops_sec=500))
 #: What may befall a swap at any moment.
 BLOWS: dict[str, Callable[[World], object]] = {
     'cancel': lambda world: world.service.cancel_local(),
@@ -111,10 +115,19 @@ class Story:
         self.guest = world.guest
         self.was_foreign = False
 
-    def run(self, ending: Ending, *, hold: bool) -> None:
-        """Run the swap once; whatever it answers must be true."""
+    def run(self, ending: Ending, *, hold: bool, until: float = 0.0) -> None:
+        """Run the swap once; whatever it answers must be true.
+
+        :param until: seconds from now at which a swap that is held goes on by itself
+        """
         try:
-            outcome = self.world.run(ending=ending, hold=hold, copy_timeout=60.0)
+            outcome = self.world.run(
+                destination=LIMITED,
+                ending=ending,
+                hold=hold,
+                copy_timeout=60.0,
+                hold_until=time.time() + until if until else 0.0,
+            )
         except Killed:
             return
         except exception.BlockmirrorError as error:
@@ -151,11 +164,13 @@ class Story:
         for row in self.world.journal.records():
             if row.state is SwapState.CLEANED and self.guest.active:
                 self.case.assertTrue(is_destination(self.guest.live_source))
+                self.case.assertEqual(LIMITED.iotune, self.guest.limits)
                 self.case.assertIn(
                     (row.id, 'disk'),
                     {(name, life.value) for name, life in self.world.hypervisor.fake_secrets.kept},
                 )
             elif row.state in (SwapState.REVERTED, SwapState.FINISHED) and self.guest.active:
+                self.case.assertIsNone(self.guest.limits)
                 self.case.assertFalse(is_destination(self.guest.live_source))
             elif row.state not in ENDED:
                 self.case.assertIn(row.state, (SwapState.UNKNOWN, SwapState.CANCELLING, *SWITCHED))
@@ -184,13 +199,22 @@ class SwapPromisesTest(testtools.TestCase):
             shutil.rmtree(directory)
 
     @hypothesis.settings(max_examples=120, deadline=None)
-    @hypothesis.given(blows, fates, st.sampled_from(Ending), st.booleans(), st.booleans())
+    @hypothesis.given(
+        plan=blows,
+        pivots=fates,
+        ending=st.sampled_from(Ending),
+        hold=st.booleans(),
+        until=st.sampled_from((0.0, 1.0, 20.0, 200.0)),
+        events=st.booleans(),
+    )
     def test_random_lives(
         self,
+        *,
         plan: list[tuple[float, str]],
         pivots: list[Fate],
         ending: Ending,
         hold: bool,
+        until: float,
         events: bool,
     ) -> None:
         with self.story() as story:
@@ -200,7 +224,7 @@ class SwapPromisesTest(testtools.TestCase):
             world.guest.on('pivot', lambda: self.assertNotEqual(OTHER, _target(world)))
             for when, what in plan:
                 world.later(when, functools.partial(BLOWS[what], world))
-            story.run(ending, hold=hold)
+            story.run(ending, hold=hold, until=until)
 
     def test_each_blow_at_each_write_of_the_journal(self) -> None:
         """Not random: every one, right after every state of the ways forward and back."""
