@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 import unittest
@@ -32,6 +33,8 @@ PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
 COMMANDS = PROJECT['entry-points']['blockmirror.cli']
 #: A command in a literal or in a shell example, up to where it ends.
 INVOCATION = re.compile(r'(?:``|[#$] )blockmirror ([a-z]+)((?: [^`\n#]*)?)')
+#: A test as pytest names it, in a literal.
+TEST = re.compile(r'``(tests/[a-z0-9_/]+\.py)((?:::\w+)+)``')
 #: cliff's own.
 BUILTIN = {'help', 'complete'}
 
@@ -89,3 +92,29 @@ class TestCommands(unittest.TestCase):
     def test_every_command_is_in_the_readme_or_the_guide(self) -> None:
         shown = {command for _, command, _ in invocations()}
         self.assertEqual(set(), set(COMMANDS) - shown)
+
+
+class TestFeatures(unittest.TestCase):
+    """The table of features names a test in each of our cells, and there is such a test."""
+
+    def test_each_row_names_a_test(self) -> None:
+        rows = (ROOT / 'doc/source/reference/features.rst').read_text().split('   * - ')[2:]
+        self.assertGreater(len(rows), 20)
+        for row in rows:
+            ours = row.split('\n     - ')[1]
+            self.assertRegex(ours, TEST, row)
+
+    def test_each_named_test_exists(self) -> None:
+        named = {match for path in DOCS for match in TEST.findall(path.read_text())}
+        self.assertGreater(len(named), 25)
+        for path, names in sorted(named):
+            with self.subTest(path + names):
+                body: list[ast.stmt] = ast.parse((ROOT / path).read_text()).body
+                for name in names.split('::')[1:]:
+                    found = [
+                        node
+                        for node in body
+                        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name
+                    ]
+                    self.assertEqual(1, len(found), name)
+                    body = found[0].body
