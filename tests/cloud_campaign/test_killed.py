@@ -95,8 +95,9 @@ class KilledTest(InterruptedTestCase):
         """At moments that are drawn from the time that a retype takes undisturbed."""
         begun = time.monotonic()
         self._move()
-        self.moved = self.api.wait_moved(self.moved.id)
+        self.api.wait_moved(self.moved.id)
         span = time.monotonic() - begun
+        self.moved = self.assert_settled(self.guest, self.moved, self.dev)
         draw = random.Random(_SEED)
         for _ in range(_MOMENTS):
             moment = draw.uniform(0, span)
