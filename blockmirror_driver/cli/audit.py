@@ -78,8 +78,11 @@ class Audit(TableCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Rows:
         """Audit, and list a row for each disk and each thing that disagrees."""
+        # Our own configuration is read by this, and Nova's takes its place then: one process
+        # has one.
+        service = self.app.service
         records_of = _records_of(parsed_args.nova_config)
-        found = self.app.service.audit(
+        found = service.audit(
             parsed_args.domain or '', repair=parsed_args.repair, records_of=records_of
         )
         self.exit_code = worst(code for row in found for code in row.exit_codes)

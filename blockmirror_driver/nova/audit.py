@@ -118,6 +118,8 @@ def standalone(config_files: Sequence[str]) -> Callable[[str], tuple[Records, ..
     from nova.conductor import rpcapi
     from nova.objects import base
 
+    # Parsed once already, by our own command line.
+    nova.conf.CONF.clear()
     words = [word for path in config_files for word in ('--config-file', path)]
     try:
         config.parse_args(['blockmirror', *words])
