@@ -43,7 +43,9 @@ class AuditTest(CloudTestCase):
         volume = self.assert_moved(server, volume, dev, 'rbd2')
         code, rows = self.audit()
         mine = [row for row in rows if row['domain'] == server.domain.name()]
-        self.assertEqual(['agrees'], [row['result'] for row in mine if row['disk'] == dev], str(rows))
+        self.assertEqual(
+            ['agrees'], [row['result'] for row in mine if row['disk'] == dev], str(rows)
+        )
         self.assertEqual(0, code, str(rows))
         stored = server.domain.XMLDesc(_STORED)
         define = server.domain.connect().defineXML
