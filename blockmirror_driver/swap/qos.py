@@ -20,6 +20,8 @@ destination's are set once the guest is on it, and not before, live and stored.
 
 from __future__ import annotations
 
+import dataclasses
+
 from blockmirror_driver import exception
 from blockmirror_driver.model import Disk, IoTune
 from blockmirror_driver.swap.ledger import Swap
@@ -42,9 +44,8 @@ def describe(limits: IoTune | None) -> str:
     """Name the limits as libvirt does: ``total_iops_sec=500``; ``none``."""
     if limits is None:
         return 'none'
-    names = type(limits).__dataclass_fields__
-    found = {name: getattr(limits, name) for name in names}
-    return ', '.join(f'{name}={value}' for name, value in found.items() if value) or 'none'
+    found = dataclasses.asdict(limits).items()
+    return ', '.join(f'{name}={value}' for name, value in found if value) or 'none'
 
 
 def apply(hypervisor: Hypervisor, swap: Swap) -> str:
@@ -57,7 +58,7 @@ def apply(hypervisor: Hypervisor, swap: Swap) -> str:
     if wanted is None:
         return ''
     domain = hypervisor.domain(swap.domain_uuid)
-    if all((disk.iotune or _UNLIMITED) == wanted for disk in _disks(domain, swap.dev)):
+    if not any(changes(disk, swap.destination) for disk in _disks(domain, swap.dev)):
         return ''
     domain.set_iotune(swap.dev, wanted)
     return f'limits of {swap.dev}: {describe(wanted)}'

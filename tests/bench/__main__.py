@@ -24,13 +24,13 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from tests.bench.cases import CONTENTS, MIB, PAIRS, Bench, Case
 from tests.bench.report import Report
+from tests.lab.inside import run_inside
 from tests.lab.lab import VARIABLE, Lab
 from tests.lab.namespace import REPOSITORY
 
@@ -52,13 +52,7 @@ def main() -> int:
     parser.add_argument('--out', type=Path, default=REPOSITORY / 'build' / 'bench')
     options = parser.parse_args()
     if not os.environ.get(VARIABLE):
-        lab = [sys.executable, '-m', 'tests.lab', '--name', 'bench']
-        subprocess.run([*lab, 'up'], check=True)
-        try:
-            again = [sys.executable, '-m', 'tests.bench', *sys.argv[1:]]
-            return subprocess.run([*lab, 'run', '--', *again], check=False).returncode
-        finally:
-            subprocess.run([*lab, 'down'], check=False)
+        return run_inside('bench', 'tests.bench')
     rounds = options.rounds or (_QUICK_ROUNDS if options.quick else _ROUNDS)
     size = (options.size or (_QUICK_SIZE if options.quick else _SIZE)) * MIB
     bench = Bench(Lab.from_env())

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 
 from tests.cloud import storage
 from tests.cloud.interrupted import InterruptedTestCase
@@ -43,46 +44,34 @@ class WaysTest(InterruptedTestCase):
         """Loop devices of the loop backends' files."""
         return storage.devices(self.api.site)
 
-    def test_swaps_between_network_disks_and_mounted_files(self) -> None:
-        """Native to host, host to host, host to native; each way lets go of what it had."""
-        self.cloud('driver', 'ours', '--native', 'rbd')
+    def _around(self, stations: dict[str, str], held: Callable[[], list[str]]) -> None:
+        """Move a volume from rbd1 to each station, and start its server anew at the last.
+
+        :param stations: backends, and how the guest has the disk there
+        :param held: what the host holds for disks that are not of the network
+        """
         server = self.server()
         volume, dev = self.attached(server, 'rbd1')
-        before = self.mounts()
-        for destination, kind, mounts in (
-            ('nfs1', 'file', 1),
-            ('nfs2', 'file', 1),
-            ('rbd2', 'network', 0),
-        ):
+        before = held()
+        for destination, kind in stations.items():
             self.writing(server, dev)
             self.api.retype(volume, destination)
             volume = self.assert_moved(server, volume, dev, destination)
             self.assertEqual(kind, self.kind(server, dev))
-            self.assertEqual(mounts, len(self.mounts()) - len(before), destination)
+            self.assertEqual(int(kind != 'network'), len(held()) - len(before), destination)
         checksum = server.crc(dev, 0, 256 << 20)
         self.api.reboot(server, 'HARD')
         self.assertEqual(checksum, server.crc(dev, 0, 256 << 20))
         self.assert_agreed(server, volume, dev)
 
+    def test_swaps_between_network_disks_and_mounted_files(self) -> None:
+        """Native to host, host to host, host to native; each way lets go of what it had."""
+        self.cloud('driver', 'ours', '--native', 'rbd')
+        self._around({'nfs1': 'file', 'nfs2': 'file', 'rbd2': 'network'}, self.mounts)
+
     def test_swaps_between_network_disks_and_devices_of_the_host(self) -> None:
         """The same with block devices, which Nova's own driver gives; none is left behind."""
-        server = self.server()
-        volume, dev = self.attached(server, 'rbd1')
-        before = self.devices()
-        for destination, kind, devices in (
-            ('loop1', 'block', 1),
-            ('loop2', 'block', 1),
-            ('rbd2', 'network', 0),
-        ):
-            self.writing(server, dev)
-            self.api.retype(volume, destination)
-            volume = self.assert_moved(server, volume, dev, destination)
-            self.assertEqual(kind, self.kind(server, dev))
-            self.assertEqual(devices, len(self.devices()) - len(before), destination)
-        checksum = server.crc(dev, 0, 256 << 20)
-        self.api.reboot(server, 'HARD')
-        self.assertEqual(checksum, server.crc(dev, 0, 256 << 20))
-        self.assert_agreed(server, volume, dev)
+        self._around({'loop1': 'block', 'loop2': 'block', 'rbd2': 'network'}, self.devices)
 
     def test_native_protocols_change_and_the_stock_driver_comes_back(self) -> None:
         """As the guide for installing says; nothing of any way is left behind."""

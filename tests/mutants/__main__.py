@@ -29,6 +29,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.lab.inside import run_inside
 from tests.lab.lab import VARIABLE
 from tests.mutants.catalog import MUTANTS, Mutant
 
@@ -80,16 +81,6 @@ def row(mutant: Mutant, answer: str) -> str:
     return ','.join(f'"{cell}"' for cell in cells)
 
 
-def _in_lab() -> int:
-    lab = [sys.executable, '-m', 'tests.lab', '--name', 'mutants']
-    subprocess.run([*lab, 'up'], check=True)
-    try:
-        again = [sys.executable, '-m', 'tests.mutants', *sys.argv[1:]]
-        return subprocess.run([*lab, 'run', '--', *again], check=False).returncode
-    finally:
-        subprocess.run([*lab, 'down'], check=False)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Judge all mutants, or those whose promise or name holds a text."""
     parser = argparse.ArgumentParser(prog='python -m tests.mutants', description=__doc__)
@@ -98,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     chosen = [one for one in MUTANTS if options.k in f'{one.promise} {one.name}']
     if any(one.on_real_parts for one in chosen) and not os.environ.get(VARIABLE):
-        return _in_lab()
+        return run_inside('mutants', 'tests.mutants')
     rows, survivors = [], 0
     for mutant in chosen:
         answer = judge(mutant)

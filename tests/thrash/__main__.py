@@ -22,10 +22,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+from tests.lab.inside import run_inside
 from tests.lab.lab import VARIABLE
 from tests.thrash.campaign import campaign
 
@@ -40,13 +40,7 @@ def main() -> int:
     parser.add_argument('--report', type=Path, help='write the report to this file as well')
     options = parser.parse_args()
     if not os.environ.get(VARIABLE):
-        lab = [sys.executable, '-m', 'tests.lab', '--name', f'thrash-{options.seed}']
-        subprocess.run([*lab, 'up'], check=True)
-        try:
-            again = [sys.executable, '-m', 'tests.thrash', *sys.argv[1:]]
-            return subprocess.run([*lab, 'run', '--', *again], check=False).returncode
-        finally:
-            subprocess.run([*lab, 'down'], check=False)
+        return run_inside(f'thrash-{options.seed}', 'tests.thrash')
     report = campaign(options.seed, options.swaps, options.guests, options.seconds)
     text = json.dumps(report, indent=1, sort_keys=True)
     if options.report:
