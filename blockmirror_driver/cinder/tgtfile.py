@@ -235,9 +235,14 @@ class TgtFileDriver(driver.VolumeDriver):
         info['data']['discard'] = True
         return info
 
-    def terminate_connection(self, volume: Any, connector: Any, **kwargs: Any) -> None:
-        """Do nothing: sessions end by their initiators, the target with its export."""
+    def terminate_connection(self, volume: Any, connector: Any, **kwargs: Any) -> bool:
+        """Tell whether another host is connected as well, which keeps the target exported.
+
+        A volume has one target for all. During a live migration two hosts use it, and Cinder
+        removes the export when it lets go of the first of them, unless it is told.
+        """
         self.target_driver.terminate_connection(volume, connector, **kwargs)
+        return sum(bool(one.connector) for one in volume.volume_attachment) > 1
 
     def validate_connector(self, connector: Any) -> bool:
         """Refuse a host that has no initiator's name."""

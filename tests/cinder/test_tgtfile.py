@@ -326,8 +326,15 @@ class TestExports(Case):
             (1, True, 'CHAP'),
             (info['data']['target_lun'], info['data']['discard'], info['data']['auth_method']),
         )
-        self.driver.terminate_connection(exported, {})
         self.assertRaises(exception.InvalidConnectorException, self.driver.validate_connector, {})
+
+    def test_a_target_in_use_by_two_hosts_is_kept(self) -> None:
+        """As in a live migration; Cinder removes the export unless it is told."""
+        here, there = Record({'connector': {'host': 'a'}}), Record({'connector': {'host': 'b'}})
+        reserved = Record({'connector': None})
+        for attachments, kept in (([here, there], True), ([here, reserved], False)):
+            exported = volume(volume_attachment=attachments)
+            self.assertIs(kept, self.driver.terminate_connection(exported, here.connector))
 
     def test_ensure(self) -> None:
         """After a restart the target is back, with the same password."""

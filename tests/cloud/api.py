@@ -94,9 +94,11 @@ class Api:
             mapping = {'boot_index': 0, 'uuid': volume.id, 'source_type': 'volume'}
             mapping |= {'destination_type': 'volume', 'delete_on_termination': False}
             given = {'block_device_mapping_v2': [mapping]}
+        # A second host may be up.
+        given['availability_zone'] = f'nova:{places.NODE}'
         made = self.cloud.compute.create_server(name=name, flavor_id='1', networks='none', **given)
         made = self.cloud.compute.wait_for_server(made, wait=WAIT_S)
-        server = Server(self.lab, made.id, made.instance_name)
+        server = Server(self.lab, self.site.journal, made.id, made.instance_name)
         server.reconnect()
         return server
 
@@ -125,6 +127,44 @@ class Api:
             return found.status == status and not found.task_state
 
         wait_until(reached, WAIT_S, f'{server.name} is {status}')
+
+    def live_migrate(self, server: Server, host: str) -> str:
+        """Let Nova move a running server to another host; returns how the migration ended.
+
+        The guest is paused meanwhile, with what it has in flight: QEMU without KVM loses pages
+        of a running guest's memory on the way.
+        """
+        server.console.close()
+        self.cloud.compute.pause_server(server.id)
+        self._wait_status(server, 'PAUSED')
+        body = {'os-migrateLive': {'host': host, 'block_migration': 'auto'}}
+        path = f'/servers/{server.id}'
+        since = len(self._migrations(server))
+        answer = self.cloud.compute.post(f'{path}/action', json=body, microversion=_COMPUTE)
+        if answer.status_code >= 300:
+            raise LabError('nova', f'live migration: {answer.status_code} {answer.text[:300]}')
+
+        def ended() -> str | None:
+            found = self._migrations(server)[since:]
+            told = str(found[-1]['status']) if found else ''
+            return told if told in ('completed', 'error', 'failed', 'cancelled') else None
+
+        how = wait_until(ended, WAIT_S, f'the live migration of {server.name} ends')
+        self._wait_status(server, 'PAUSED')
+        self.cloud.compute.unpause_server(server.id)
+        self._wait_status(server, 'ACTIVE')
+        return how
+
+    def _migrations(self, server: Server) -> list[dict[str, Any]]:
+        """Nova's records of a server's migrations, the oldest first."""
+        query = f'/os-migrations?instance_uuid={server.id}'
+        told = self.cloud.compute.get(query, microversion=_COMPUTE).json()['migrations']
+        return sorted(told, key=lambda one: one['id'])
+
+    def host_of(self, server: Server) -> str:
+        """Nova's name of the host that a server runs on."""
+        told = self.cloud.compute.get(f'/servers/{server.id}').json()['server']
+        return str(told['OS-EXT-SRV-ATTR:host'])
 
     def swap(self, server: Server, old: Record, new: Record) -> None:
         """Ask Nova for a swap as Cinder does, but without Cinder."""
@@ -305,9 +345,10 @@ class Api:
         if self.cloud.block_storage.find_type(name) is None:
             self.cloud.block_storage.create_type(name=name, extra_specs=extra_specs)
 
-    def swaps(self) -> list[dict[str, Any]]:
-        """The rows of our journal, as ``blockmirror list`` shows them."""
-        found: list[dict[str, Any]] = json.loads(self.blockmirror('list', '-f', 'json'))
+    def swaps(self, journal: pathlib.Path) -> list[dict[str, Any]]:
+        """The rows of a host's journal, as ``blockmirror list`` shows them."""
+        argv = ['blockmirror', 'list', '--journal', str(journal)]
+        found: list[dict[str, Any]] = json.loads(run([*argv, '-f', 'json']))
         return found
 
     def blockmirror(self, verb: str, *words: str) -> str:

@@ -72,16 +72,17 @@ class CloudTestCase(testtools.TestCase):
         server.wait_acked(20)
 
     def slow_copy(
-        self, volume_type: str = SLOW_TYPE, rate: int = SLOW
+        self, volume_type: str = SLOW_TYPE, rate: int = SLOW, *, server: Server | None = None
     ) -> tuple[Server, Record, str, str]:
         """A copy from rbd1 to a type that is copied to slowly, under way, the guest writing.
 
         :param volume_type: made with that rate, in bytes/s, unless it is there
+        :param server: a new one if none is given
         :return: the server, the volume, the target of its disk, and the swap's id
         """
         specs = {'volume_backend_name': 'rbd2', 'blockmirror:bandwidth': str(rate)}
         self.api.volume_type(volume_type, specs)
-        server = self.server()
+        server = server or self.server()
         volume, dev = self.attached(server, 'rbd1')
         server.fill(Fill(seed=3, offset=FILLED_FROM, length=FILLED), dev)
         server.start_writers(dev, blocks=256, stride=1 << 20, delay_us=100000)
@@ -133,7 +134,7 @@ class CloudTestCase(testtools.TestCase):
 
     def our_swaps(self, server: Server) -> list[dict[str, Any]]:
         """Our journal's swaps of a server: none when another driver did them."""
-        return [one for one in self.api.swaps() if server.name in one.values()]
+        return [one for one in self.api.swaps(server.journal) if server.name in one.values()]
 
     def assert_moved(self, server: Server, volume: Record, dev: str, backend: str) -> Record:
         """The volume is where it should go, by our driver, and nothing was lost."""

@@ -97,11 +97,35 @@ def write_all(site: Site) -> None:
 
 
 def write_compute(site: Site) -> None:
-    """Write nova-compute's file, which has no database and the chosen driver."""
+    """Write nova-compute's file, with the chosen driver."""
+    _write(site.etc / 'nova' / 'nova-compute.conf', compute(site, Choice.of(site)))
+
+
+def write_second(site: Site, choice: Choice) -> None:
+    """Write the file of the second host's nova-compute: all that tells two hosts apart."""
+    sections = compute(site, choice)
+    state = site.state / 'nova2'
+    sections['DEFAULT'] |= {'host': places.NODE2, 'my_ip': places.HOST2, 'state_path': state}
+    sections['serial_console']['proxyclient_address'] = places.HOST2
+    sections['libvirt'] |= {
+        'nfs_mount_point_base': state / 'mnt',
+        'live_migration_inbound_addr': places.HOST2,
+    }
+    sections['oslo_concurrency']['lock_path'] = state / 'lock'
+    sections['blockmirror'] |= {
+        'journal_path': site.journal2,
+        'iscsi_initiator_name': 'iqn.2026-01.example.cloud:compute2',
+    }
+    privsep = _privsep(site, 'nova/nova-compute2.conf')
+    sections |= dict.fromkeys(('nova_sys_admin', 'privsep_osbrick'), privsep)
+    _write(site.etc / 'nova' / 'nova-compute2.conf', sections)
+
+
+def compute(site: Site, choice: Choice) -> Sections:
+    """What nova-compute's file has: no database, and the chosen driver."""
     sections = _nova(site)
     for name in ('database', 'api_database'):
         del sections[name]
-    choice = Choice.of(site)
     sections['DEFAULT']['compute_driver'] = choice.driver
     sections['blockmirror'] = {
         'connection_uri': 'qemu:///system',
@@ -112,7 +136,7 @@ def write_compute(site: Site) -> None:
     }
     if choice.cinder:
         sections['cinder']['endpoint_template'] = f'{choice.cinder}/v3/%(project_id)s'
-    _write(site.etc / 'nova' / 'nova-compute.conf', sections)
+    return sections
 
 
 def write_keystone(site: Site, token_s: int) -> None:
@@ -287,6 +311,9 @@ def _nova(site: Site) -> Sections:
             'rbd_secret_uuid': site.secrets.ceph[first],
             'nfs_mount_point_base': state / 'mnt',
             'wait_soft_reboot_seconds': 5,
+            # Of another host only its address is known, which leads to libvirt's socket there.
+            'live_migration_uri': f'qemu+unix:///system?socket={site.sockets}/%s',
+            'live_migration_inbound_addr': HOST,
         },
         'oslo_concurrency': {'lock_path': site.state / 'lock'},
         'oslo_messaging_notifications': {'driver': 'messagingv2'},

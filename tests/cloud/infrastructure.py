@@ -22,6 +22,7 @@ from tests.cloud import site as places
 from tests.cloud.site import HOST, Site
 from tests.lab.lab import Lab
 from tests.lab.layout import LabError, write_private
+from tests.lab.libvirtd import URI
 from tests.lab.process import Daemon, run
 from tests.lab.sockets import answers
 
@@ -141,10 +142,13 @@ class Infrastructure:
 
     def _backends_up(self) -> None:
         site = self._site
+        link = site.sockets / HOST
+        link.unlink(missing_ok=True)
+        link.symlink_to(site.layout.hostdirs / 'run/libvirt/libvirt-sock')
         for path in (*(site.share_path(name) for name in places.NFS), site.targets):
             path.mkdir(parents=True, exist_ok=True)
         site.iscsi_files.mkdir(mode=0o700, exist_ok=True)
-        for service in ('nova', 'cinder'):
+        for service in ('nova', 'nova2', 'cinder'):
             base = site.state / service / 'mnt'
             base.mkdir(parents=True, exist_ok=True)
             if not base.is_mount():
@@ -173,9 +177,15 @@ class Infrastructure:
             'auth', 'get-or-create', f'client.{user}', *caps, 'mgr', f'profile rbd pool={pool}'
         )
         write_private(keyring, told)
-        key = next(line.split()[-1] for line in told.splitlines() if 'key =' in line)
+        self.define_secret(user)
+
+    def define_secret(self, user: str) -> None:
+        """Let this host's libvirt know the key of a cephx user, under the uuid that Nova knows."""
+        keyring = self._site.etc / 'ceph' / f'ceph.client.{user}.keyring'
+        lines = keyring.read_text().splitlines()
+        key = next(line.split()[-1] for line in lines if 'key =' in line)
         uuid = self._site.secrets.ceph[user]
-        virsh = ['virsh', '--quiet', '--connect', self._lab.uri]
+        virsh = ['virsh', '--quiet', '--connect', URI]
         known = subprocess.run([*virsh, 'secret-dumpxml', uuid], capture_output=True, check=False)
         if known.returncode:
             xml = self._site.state / f'{user}.xml'

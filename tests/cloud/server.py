@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import Any
+import pathlib
+from typing import Any, Protocol
 
 import libvirt
 from lxml import etree
@@ -25,7 +26,6 @@ from lxml import etree
 from tests.lab.deadline import wait_until
 from tests.lab.guest.agent import Agent
 from tests.lab.guest.console import AgentError, Console
-from tests.lab.lab import Lab
 
 #: Seconds: a server boots under software emulation on a busy machine.
 BOOT_S = 120.0
@@ -33,18 +33,34 @@ BOOT_S = 120.0
 _AGENT_PORT = '1'
 
 
-class Server(Agent):
-    """One server. A hard reboot gives it other ports: call :meth:`reconnect` after one."""
+class Host(Protocol):
+    """What a server runs on."""
 
-    def __init__(self, lab: Lab, server_id: str, domain_name: str) -> None:
-        super().__init__(domain_name, Console(('', 0)))
-        self.lab = lab
+    def connect(self) -> Any:
+        """A ``libvirt.virConnect`` to its libvirtd."""
+
+
+class Server(Agent):
+    """One server. A hard reboot gives it other ports: call :meth:`reconnect` after one.
+
+    :ivar journal: where the driver on its host keeps swaps
+    """
+
+    def __init__(self, host: Host, journal: pathlib.Path, server_id: str, domain: str) -> None:
+        super().__init__(domain, Console(('', 0)))
+        self._host = host
+        self.journal = journal
         self.id = server_id
 
     @property
     def domain(self) -> Any:
         """The ``libvirt.virDomain``."""
-        return self.lab.connect().lookupByName(self.name)
+        return self._host.connect().lookupByName(self.name)
+
+    def came_to(self, host: Host, journal: pathlib.Path) -> None:
+        """Look for it on another host from now on, and wait for its agent."""
+        self._host, self.journal = host, journal
+        self.reconnect()
 
     def reconnect(self, boot_s: float = BOOT_S) -> None:
         """Find the agent's port, and wait until it answers.
@@ -52,15 +68,15 @@ class Server(Agent):
         :raise AgentSilent: it does not in time
         """
         self.console.close()
-        self.console = Console(('127.0.0.1', self._agent_port()))
+        self.console = Console(self._agent_address())
         self.console.wait_ready(boot_s)
 
-    def _agent_port(self) -> int:
+    def _agent_address(self) -> tuple[str, int]:
         tree = self.xml()
         for serial in tree.iterfind("./devices/serial[@type='tcp']"):
             target, source = serial.find('target'), serial.find('source')
             if target is not None and target.get('port') == _AGENT_PORT and source is not None:
-                return int(source.get('service', '0'))
+                return source.get('host', ''), int(source.get('service', '0'))
         raise AssertionError(f'{self.name} has no second serial port')
 
     def xml(self, *, inactive: bool = False) -> etree._Element:

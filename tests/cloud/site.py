@@ -32,6 +32,8 @@ from tests.lab.layout import Layout, write_private
 HOST = '127.0.0.1'
 #: Nova's and Cinder's name of this machine.
 NODE = 'cloud'
+#: A second host for servers, which only tests of live migration start.
+NODE2, HOST2 = 'cloud2', '127.0.0.2'
 REGION = 'RegionOne'
 #: The services' usual ports.
 MARIADB, RABBIT, RABBIT_DIST, EPMD, MEMCACHED = 3306, 5672, 25672, 4369, 11211
@@ -83,13 +85,16 @@ class Site:
         self.bin = self.root / 'bin'
         self.marks = self.root / 'done'
         self.journal = self.root / 'blockmirror' / 'journal.sqlite'
+        self.journal2 = self.root / 'blockmirror2' / 'journal.sqlite'
+        #: Libvirt's socket of each host by the host's address.
+        self.sockets = self.root / 'hosts'
         #: What ``driver`` chose; read when nova-compute's configuration is written.
         self.choice = self.root / 'driver.json'
 
     def make(self) -> None:
         """Make the directories. Safe to call again."""
         self.root.mkdir(mode=0o711, exist_ok=True)
-        for path in (self.etc, self.state, self.bin, self.marks):
+        for path in (self.etc, self.state, self.bin, self.marks, self.sockets):
             path.mkdir(exist_ok=True)
 
     @property

@@ -20,31 +20,32 @@ import os
 import pathlib
 import shutil
 import sys
+from collections.abc import Sequence
 
 from tests.lab.layout import Layout
 from tests.lab.process import run
 
 #: Host directories that get a private double.  All of them come with Debian's packages; one
 #: that does not exist on this host is left out, for no host directory is ever created.
+HYPERVISOR = ('/etc/libvirt', '/var/lib/libvirt', '/var/cache/libvirt', '/var/log/libvirt', '/run')
 _PRIVATE = (
-    '/etc/libvirt',
-    '/var/lib/libvirt',
-    '/var/cache/libvirt',
-    '/var/log/libvirt',
+    *HYPERVISOR,
     '/etc/ceph',
     '/var/lib/ceph',
     '/var/log/ceph',
     '/var/lib/nfs',
     '/etc/iscsi',
     '/etc/nvme',
-    '/run',
 )
 
 
-def hold(layout: Layout) -> None:
-    """Set up the namespaces that this process was started in, say so, and stay for ever."""
+def hold(layout: Layout, private: Sequence[str] = _PRIVATE) -> None:
+    """Set up the namespaces that this process was started in, say so, and stay for ever.
+
+    :param private: directories that get a double
+    """
     shutil.rmtree(layout.hostdirs / 'run', ignore_errors=True)  # as after a boot
-    for name in _PRIVATE:
+    for name in private:
         target = pathlib.Path(name)
         if target.is_dir():
             double = layout.hostdirs / name.lstrip('/')

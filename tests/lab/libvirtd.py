@@ -51,11 +51,15 @@ log_outputs = "1:file:{log}"
 
 
 class Libvirtd:
-    """Both daemons; a fault hook acts upon libvirtd, and guests go on without it."""
+    """Both daemons; a fault hook acts upon libvirtd, and guests go on without it.
 
-    def __init__(self, layout: Layout, credentials: Credentials) -> None:
+    :param host_uuid: who this host is, where several share what libvirt else asks for that
+    """
+
+    def __init__(self, layout: Layout, credentials: Credentials, host_uuid: str = '') -> None:
         self._layout = layout
         self._credentials = credentials
+        self._conf = _LIBVIRTD_CONF + (f'host_uuid = "{host_uuid}"\n' if host_uuid else '')
         #: Log at debug level: a test may look for secrets in it.
         self.debug_log = layout.logs / 'libvirtd.debug.log'
         self.virtlogd = Daemon(
@@ -74,7 +78,7 @@ class Libvirtd:
             return
         (_ETC / 'virtlogd.conf').touch()
         (_ETC / 'qemu.conf').write_text(_QEMU_CONF)
-        (_ETC / 'libvirtd.conf').write_text(_LIBVIRTD_CONF.format(log=self.debug_log))
+        (_ETC / 'libvirtd.conf').write_text(self._conf.format(log=self.debug_log))
         self.virtlogd.start()
         self.daemon.start()
 

@@ -32,10 +32,21 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
 class Namespace:
-    """The namespaces of one lab, seen from inside or outside."""
+    """The namespaces of one lab, seen from inside or outside.
 
-    def __init__(self, layout: Layout) -> None:
+    :param kinds: what is made anew, as unshare and nsenter call it; always ``mount``
+    :param holder: module of the first process, which gets the root directory
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        kinds: Sequence[str] = ('mount', 'net'),
+        holder: str = 'tests.lab.holder',
+    ) -> None:
         self._layout = layout
+        self._options = [f'--{kind}' for kind in kinds]
+        self._module = holder
         self._record = layout.pids / 'holder.json'
 
     @property
@@ -63,8 +74,8 @@ class Namespace:
             return
         if os.geteuid() != 0:
             raise LabError('namespace', 'only root may make mount and network namespaces')
-        argv = ['unshare', '--mount', '--net', '--propagation', 'private', '--']
-        argv += [sys.executable, '-m', 'tests.lab.holder', str(self._layout.root)]
+        argv = ['unshare', *self._options, '--propagation', 'private', '--']
+        argv += [sys.executable, '-m', self._module, str(self._layout.root)]
         with (self._layout.logs / 'holder.log').open('ab') as log:
             child = subprocess.Popen(
                 argv,
@@ -93,7 +104,7 @@ class Namespace:
         holder = self.holder
         if holder is None:
             raise LabError('namespace', f'the lab {self._layout.name!r} is not up')
-        enter = ['nsenter', '--target', str(holder.pid), '--mount', '--net']
+        enter = ['nsenter', '--target', str(holder.pid), *self._options]
         return [*enter, f'--wdns={directory}', '--', *argv]
 
 

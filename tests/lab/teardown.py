@@ -52,7 +52,7 @@ def down(layout: Layout, namespace: Namespace, *, keep: bool) -> None:
     _detach_loops(layout)
     if holder:
         end(holder, 0)
-    for record in layout.pids.glob('*.json'):
+    for record in _records(layout):
         record.unlink()
     if not keep:
         shutil.rmtree(layout.root)
@@ -84,9 +84,17 @@ def _namespaces(recorded: Iterable[Identity]) -> set[int]:
     return found - {mount_inode(os.getpid())}
 
 
+def _records(layout: Layout) -> list[pathlib.Path]:
+    return [*layout.pids.glob('*.json'), *layout.root.glob('*/pids/*.json')]
+
+
 def _recorded(layout: Layout) -> dict[str, Identity]:
-    """Living processes that were recorded, by name."""
-    found = {path.stem: Identity.load(path) for path in layout.pids.glob('*.json')}
+    """Living processes that were recorded, by name; those of a host within it after its name."""
+    found = {}
+    for path in _records(layout):
+        host = path.parent.parent
+        name = path.stem if host == layout.root else f'{host.name}/{path.stem}'
+        found[name] = Identity.load(path)
     return {name: one for name, one in found.items() if one and one.alive()}
 
 

@@ -66,9 +66,6 @@ class LoopFileDriver(TgtFileDriver):
         data = {'device_path': volume['provider_location'], 'discard': True}
         return {'driver_volume_type': 'local', 'data': data}
 
-    def terminate_connection(self, volume: Any, connector: Any, **kwargs: Any) -> None:
-        """Do nothing; the export is removed after the last attachment."""
-
     def validate_connector(self, connector: Any) -> bool:
         """Take every host: there is only this one."""
         return True
