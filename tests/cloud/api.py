@@ -214,6 +214,14 @@ class Api:
             size=told['size'],
         )
 
+    def wait_answers(self) -> None:
+        """Wait until Cinder answers again: its API asks Keystone who is calling."""
+
+        def answers() -> bool:
+            return bool(self.cloud.block_storage.get('/limits').status_code == 200)
+
+        wait_until(answers, WAIT_S, 'the volume API answers')
+
     def wait(self, volume_id: str, status: str, seconds: float = WAIT_S) -> Record:
         """Wait until a volume has a status, and return what Cinder says of it.
 

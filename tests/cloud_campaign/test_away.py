@@ -42,6 +42,7 @@ class ServicesAwayTest(InterruptedTestCase):
         server.wait_acked(20)
         self.assertNotEqual([], self.owed(server))
         start()
+        self.api.wait_answers()
         settled = self.assert_settled(server, volume, dev)
         self.assertEqual('rbd2', settled.backend)
 
