@@ -165,9 +165,9 @@ class UnsupportedVolume(Refused):
 
 
 class EncryptedVolume(UnsupportedVolume):
-    """The volume is encrypted."""
+    """A volume is encrypted, and can't be opened, or would not be any more."""
 
-    default_hint = 'move it offline, or retype it to an unencrypted type first'
+    default_hint = 'give its key with --key-file'
 
 
 class SharedVolume(UnsupportedVolume):

@@ -106,6 +106,17 @@ def add_connection_info(parser: argparse.ArgumentParser) -> None:
         metavar='CONNECTION.json',
         help="Cinder's connection_info of the destination; - reads standard input",
     )
+    add_key_file(parser)
+
+
+def add_key_file(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--key-file``."""
+    parser.add_argument(
+        '--key-file',
+        metavar='PATH',
+        help='the destination is encrypted with LUKS, and this file is its passphrase, to the '
+        'last byte; - reads standard input',
+    )
 
 
 def add_swap_id(parser: argparse.ArgumentParser) -> None:
@@ -141,6 +152,17 @@ def add_copy_options(parser: argparse.ArgumentParser) -> None:
     ):
         group.add_argument(f'--{name}', action=flag, default=None, help=text)
     add_times(group)
+    add_decrypt(group)
+
+
+def add_decrypt(group: argparse._ArgumentGroup) -> None:
+    """Add ``--decrypt``."""
+    group.add_argument(
+        '--decrypt',
+        action='store_true',
+        default=None,
+        help='what is encrypted now may go to a volume that is not',
+    )
 
 
 def add_times(group: argparse._ArgumentGroup) -> None:
@@ -168,6 +190,7 @@ def copy_options(parsed: argparse.Namespace) -> dict[str, Any]:
         'shallow',
         'reuse_external',
         'transient_job',
+        'decrypt',
         'copy_timeout',
         'pivot_timeout',
         'abort_timeout',

@@ -77,6 +77,8 @@ class Copy(RunningCommand):
             help='virDomainBlockCopy (auto, blockcopy), or virDomainBlockRebase (local paths and '
             'transient domains only)',
         )
+        arguments.add_key_file(group)
+        arguments.add_decrypt(group)
         arguments.add_events(parser)
         return parser
 
@@ -124,7 +126,11 @@ class Copy(RunningCommand):
         kind = destination.kind_of(path)
         if kind == 'json':
             disk = destination.from_connection_info(
-                path, parsed.disk, self.app.conf, self.app.stdin
+                path,
+                parsed.disk,
+                self.app.conf,
+                self.app.stdin,
+                key_file=parsed.key_file,
             )
             return disk, True
         if kind == 'xml':
@@ -145,6 +151,8 @@ def check(parsed: argparse.Namespace) -> None:
             'exactly one destination is needed: DEST, --dest or --xml', hint=_HINT
         )
     path = parsed.dest if parsed.dest is not None else parsed.dest_option
+    if parsed.key_file and (path is None or destination.kind_of(path) != 'json'):
+        raise exception.UsageError('--key-file is for a connection_info only', hint=_HINT)
     if path is None or destination.kind_of(path) != 'path':
         for value, name in ((parsed.disk_format, '--format'), (parsed.blockdev, '--blockdev')):
             if value:
@@ -180,6 +188,7 @@ def overrides(parsed: argparse.Namespace, *, exists: bool) -> dict[str, Any]:
         'synchronous_writes': parsed.synchronous_writes or None,
         'reuse_external': parsed.reuse_external or exists,
         'transient_job': parsed.transient_job,
+        'decrypt': parsed.decrypt,
         'copy_timeout': parsed.timeout,
         'abort_timeout': ASYNC_ABORT if parsed.asynchronous else None,
     }

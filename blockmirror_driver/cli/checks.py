@@ -46,7 +46,11 @@ class Plan(TableCommand):
 
         options = CopyOptions.from_conf(self.app.conf, **arguments.copy_options(parsed_args))
         disk = destination.from_connection_info(
-            parsed_args.connection_info, parsed_args.disk, self.app.conf, self.app.stdin
+            parsed_args.connection_info,
+            parsed_args.disk,
+            self.app.conf,
+            self.app.stdin,
+            key_file=parsed_args.key_file,
         )
         for note in disk.notes:
             self.app.say(f'note: {note}')

@@ -158,7 +158,11 @@ class Swap(RunningCommand):
             **arguments.copy_options(parsed_args),
         )
         disk = destination.from_connection_info(
-            parsed_args.connection_info, parsed_args.disk, self.app.conf, self.app.stdin
+            parsed_args.connection_info,
+            parsed_args.disk,
+            self.app.conf,
+            self.app.stdin,
+            key_file=parsed_args.key_file,
         )
         show_notes(self, disk)
         request = SwapRequest(

@@ -25,7 +25,7 @@ from typing import Any, NoReturn, TextIO
 from oslo_config import cfg
 
 from blockmirror_driver import disk_for, exception
-from blockmirror_driver.model import BlockSource, Disk, Driver, FileSource
+from blockmirror_driver.model import BlockSource, Disk, Driver, FileSource, Secret
 from blockmirror_driver.model.disk import Format
 from blockmirror_driver.xml import disk as xml_disk
 
@@ -85,14 +85,41 @@ def read_connection_info(path: str, stdin: TextIO | None = None) -> dict[str, An
 
 
 def from_connection_info(
-    path: str, dev: str, conf: cfg.ConfigOpts, stdin: TextIO | None = None
+    path: str,
+    dev: str,
+    conf: cfg.ConfigOpts,
+    stdin: TextIO | None = None,
+    *,
+    key_file: str | None = None,
 ) -> Disk:
     """Return the disk of a connection_info file.
 
-    :raise UsageError: when the file can't be read or is not JSON.
+    :param key_file: holds the passphrase of a volume that is encrypted with LUKS.
+    :raise UsageError: when a file can't be read, or the first is not JSON.
     :raise Refused: when the volume is not one that can be moved.
     """
-    return disk_for(read_connection_info(path, stdin), dev, conf=conf)
+    if path == key_file == STDIN:
+        raise exception.UsageError('standard input is either the connection_info or the key')
+    key = None if key_file is None else read_key(key_file)
+    return disk_for(read_connection_info(path, stdin), dev, conf=conf, key=key)
+
+
+def read_key(path: str) -> Secret:
+    """Read a passphrase, byte for byte, from a file or from standard input for ``-``.
+
+    :raise UsageError: when it can't be read, or is larger than a key can be.
+    """
+    try:
+        if path == STDIN:
+            value = sys.stdin.buffer.read(LARGEST_FILE + 1)
+        else:
+            with Path(path).open('rb') as file:
+                value = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise exception.UsageError(f'cannot read {path}: {error.strerror}', hint='') from error
+    if len(value) > LARGEST_FILE:
+        raise exception.UsageError(f'{path}: more than {LARGEST_FILE} bytes', hint='')
+    return Secret(value)
 
 
 def from_xml(path: str, dev: str, stdin: TextIO | None = None) -> Disk:

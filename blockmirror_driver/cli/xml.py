@@ -41,7 +41,11 @@ class Xml(PlainCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Print it."""
         disk = destination.from_connection_info(
-            parsed_args.connection_info, parsed_args.target, self.app.conf, self.app.stdin
+            parsed_args.connection_info,
+            parsed_args.target,
+            self.app.conf,
+            self.app.stdin,
+            key_file=parsed_args.key_file,
         )
         text = pretty(disk)
         encoding = self.app.stdout.encoding or 'utf-8'

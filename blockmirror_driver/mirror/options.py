@@ -50,7 +50,8 @@ class CopyOptions:
     to the hypervisor); all times are in seconds. ``reuse_external`` and
     ``transient_job`` are false only when the caller wants exactly what ``virsh
     blockcopy`` does without its flags: libvirt then creates a local destination, or
-    refuses a persistent domain. ``hold_until`` (seconds since the epoch, 0 is never) ends the
+    refuses a persistent domain. ``decrypt`` lets what is encrypted go to a plain volume.
+    ``hold_until`` (seconds since the epoch, 0 is never) ends the
     waiting of a swap that is held in READY.
 
     :raise UsageError: when a value is out of range.
@@ -64,6 +65,7 @@ class CopyOptions:
     synchronous_writes: bool = False
     reuse_external: bool = True
     transient_job: bool = True
+    decrypt: bool = False
     copy_timeout: Seconds = Seconds(86400.0)
     pivot_timeout: Seconds = Seconds(60.0)
     abort_timeout: Seconds = Seconds(60.0)

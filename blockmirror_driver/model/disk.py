@@ -48,6 +48,8 @@ class SecretUsage(enum.Enum):
 
     CEPH = 'ceph'
     ISCSI = 'iscsi'
+    VOLUME = 'volume'
+    """The passphrase of an encrypted volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,18 @@ class Auth:
 
     username: str
     secret: SecretRef
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """``<encryption>``: the data is encrypted in the volume, and QEMU does it.
+
+    What we build is ``luks``, of either version: QEMU reads it from the header. Of what we
+    parse ``secret`` may be missing.
+    """
+
+    secret: SecretRef | None
+    format: str = 'luks'
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +287,7 @@ class Disk:
     logical_block_size: Bytes | None = None
     physical_block_size: Bytes | None = None
     iotune: IoTune | None = None
+    encryption: Encryption | None = None
     secrets: tuple[SecretSpec, ...] = field(default=(), compare=False, repr=False)
     volume_id: str | None = field(default=None, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
@@ -289,13 +304,24 @@ class Disk:
 
         return xml_disk.build(self)
 
+    @property
+    def cited(self) -> tuple[SecretRef, ...]:
+        """The secrets that the XML cites, ours or not."""
+        auth = getattr(self.source, 'auth', None)
+        encryption = self.encryption
+        login = () if auth is None else (auth.secret,)
+        key = () if encryption is None or encryption.secret is None else (encryption.secret,)
+        return login + key
+
     def with_source(self, source: Source) -> Disk:
         """Return the disk with another source."""
         return replace(self, source=source)
 
     def with_secret(self, spec: SecretSpec, ref: SecretRef) -> Disk:
         """Return the disk citing ``ref`` wherever it cited ``spec``'s placeholder."""
-        auth = getattr(self.source, 'auth', None)
+        encryption, auth = self.encryption, getattr(self.source, 'auth', None)
+        if encryption and encryption.secret and encryption.secret.usage == spec.usage:
+            return replace(self, encryption=replace(encryption, secret=ref))
         if auth is None or auth.secret.usage != spec.usage:
             return self
         assert isinstance(self.source, RbdSource | IscsiSource)

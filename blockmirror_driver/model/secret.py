@@ -41,6 +41,9 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._value == self._value
 
+    def __len__(self) -> int:
+        return len(self._value)
+
     def __bool__(self) -> bool:
         return bool(self._value)
 

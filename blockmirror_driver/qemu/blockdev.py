@@ -36,6 +36,7 @@ from blockmirror_driver.model import (
     NfsSource,
     RbdSource,
     Secret,
+    SecretRef,
 )
 
 #: What monitors listen on for messenger v1 (ceph.com, "ms_bind"); QEMU wants a port for each.
@@ -76,12 +77,26 @@ def of(disk: Disk, prefix: str) -> Blockdev:
     options: dict[str, Any] = {'driver': disk.driver.format, 'file': protocol}
     if disk.driver.format == 'qcow2':
         options['backing'] = None
-    return Blockdev(disk.driver.format, options, secrets, disk.source.describe())
+    name = disk.source.describe()
+    if disk.encryption is not None:
+        key = _value(disk, disk.encryption.secret)
+        if key is None:
+            raise exception.SecretUnavailable(f'{name}: its key did not come with it')
+        options = {'driver': 'luks', 'key-secret': f'{prefix}-key', 'file': protocol}
+        return Blockdev('luks', options, {**secrets, f'{prefix}-key': key}, name)
+    return Blockdev(disk.driver.format, options, secrets, name)
+
+
+def _value(disk: Disk, ref: SecretRef | None) -> Secret | None:
+    """Return the value of a secret that the disk cites, if it came with the disk."""
+    found = (spec.value for spec in disk.secrets if ref is not None and spec.usage == ref.usage)
+    return next(found, None)
 
 
 def _protocol(disk: Disk, secret_id: str) -> tuple[dict[str, Any], dict[str, Secret]]:
     source = disk.source
-    value = disk.secrets[0].value if disk.secrets else None
+    auth = getattr(source, 'auth', None)
+    value = None if auth is None else _value(disk, auth.secret)
     secrets = {} if value is None else {secret_id: value}
     match source:
         case RbdSource():

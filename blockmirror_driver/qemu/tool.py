@@ -27,14 +27,14 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
 from oslo_log import log
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Seconds
+from blockmirror_driver.model import Seconds, Secret
 from blockmirror_driver.qemu import secrets
 from blockmirror_driver.qemu.blockdev import Blockdev
 
@@ -47,7 +47,9 @@ _REAP = 10.0
 #: What the tools print with ``-p``, overwriting it: ``    (12.34/100%)``.
 _PERCENT = re.compile(rb'\(\s*(\d+\.\d+)/100%\)')
 #: The tool quotes the whole image before it says what is wrong with it.
-_QUOTED = re.compile(r"^qemu-\w+: (?:Could not open '.*': )?", re.DOTALL)
+_QUOTED = re.compile(
+    r"^qemu-\w+: (?:Could not open '.*': |can't open device json:\{.*\}: )?", re.DOTALL
+)
 _TAIL = 4096
 
 
@@ -81,10 +83,12 @@ def run(
     images: Sequence[Blockdev],
     limits: Limits,
     progress: Callable[[float], None] | None = None,
+    further: Mapping[str, Secret] | None = None,
 ) -> Ended:
     """Run a tool on images, which become its last arguments, and wait for it.
 
     :param progress: gets the per cent that the tool reports, in the caller's thread.
+    :param further: secrets that ``command`` itself cites, by their ids.
     :raise TimedOut: it was ended at the deadline.
     :raise Cancelled: it was ended since ``limits`` said so.
     :raise UsageError: there is no such tool on this host.
@@ -92,6 +96,7 @@ def run(
     When this returns or raises the tool is gone; it ends with this thread, too.
     """
     known = {name: value for image in images for name, value in image.secrets.items()}
+    known.update(further or {})
     deadline = time.monotonic() + limits.timeout
     with secrets.handed(known) as handed, _files() as (output, errors):
         arguments = [*command, *handed.arguments, *(image.filename for image in images)]

@@ -23,8 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import BlockSource, Bytes, Disk, FileSource, NetworkSource
-from blockmirror_driver.swap import evidence, qos
+from blockmirror_driver.model import BlockSource, Bytes, Disk, FileSource, NetworkSource, Source
+from blockmirror_driver.swap import encryption, evidence, qos
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
@@ -163,7 +163,7 @@ def of_request(subject: Subject) -> list[Check]:
     return [
         _no_job(subject.domain, subject.live, subject.request.dev),
         _one_writer(subject.live.disk, subject.request.destination),
-        _encryption(subject.live),
+        _encryption(subject.live, subject.request),
         _access(subject.live.disk, subject.request.destination),
         _stored_agrees(subject),
         _not_in_use(subject),
@@ -193,10 +193,12 @@ def _one_writer(source: Disk, destination: Disk) -> Check:
     return passed('one-writer', 'neither side is shared')
 
 
-def _encryption(live: DomainDisk) -> Check:
-    if live.encrypted:
-        return failed('encryption', exception.EncryptedVolume("the guest's disk is encrypted"))
-    return passed('encryption', 'neither side is encrypted')
+def _encryption(live: DomainDisk, request: SwapRequest) -> Check:
+    try:
+        told = encryption.judge(live, request.destination, decrypt=request.options.decrypt)
+    except exception.EncryptedVolume as error:
+        return failed('encryption', error)
+    return passed('encryption', told)
 
 
 def _access(source: Disk, destination: Disk) -> Check:
@@ -218,9 +220,13 @@ def _stored_agrees(subject: Subject) -> Check:
 
 
 def _not_in_use(subject: Subject) -> Check:
-    wanted = subject.request.destination.source
+    return in_use(subject.hypervisor, subject.request.destination.source)
+
+
+def in_use(hypervisor: Hypervisor, wanted: Source) -> Check:
+    """Check that no guest of this host has a volume, nor copies to it."""
     unread: list[str] = []
-    for domain in subject.hypervisor.domains():
+    for domain in hypervisor.domains():
         try:
             used = xml_domain.disks(domain.xml())
         except exception.DomainNotFound:
@@ -306,15 +312,16 @@ def block_module(hypervisor: Hypervisor, protocol: str) -> Check:
 
 def _secrets(subject: Subject) -> Check:
     destination = subject.request.destination
-    auth = getattr(destination.source, 'auth', None)
-    if auth is None:
+    needed = destination.cited
+    given = {spec.usage for spec in destination.secrets}
+    for ref in needed:
+        if ref.usage not in given and not subject.hypervisor.secrets.exists(ref):
+            which = ref.uuid or ref.usage
+            return failed('secrets', exception.SecretUnavailable(f'libvirt has no secret {which}'))
+    if not needed:
         return passed('secrets', 'none is needed')
-    if any(spec.usage == auth.secret.usage for spec in destination.secrets):
-        return passed('secrets', 'the connection_info carries it')
-    if subject.hypervisor.secrets.exists(auth.secret):
-        return passed('secrets', 'libvirt has it')
-    which = auth.secret.uuid or auth.secret.usage
-    return failed('secrets', exception.SecretUnavailable(f'libvirt has no secret {which}'))
+    carried = any(ref.usage in given for ref in needed)
+    return passed('secrets', 'the request carries it' if carried else 'libvirt has it')
 
 
 def _inherits(source: Disk, destination: Disk) -> Check:
@@ -362,18 +369,15 @@ def of_destination(subject: Subject, disk: Disk) -> list[Check]:
         return [failed('destination-opens', error)]
     looked = passed('image', f'{disk.driver.format}, and refers to no other file')
     opened = passed('destination-opens', f'opened in {probe.elapsed:.1f} s')
-    return [looked, opened, _size(subject.size, probe.capacity)]
+    fix = encryption.wanted(subject.size, probe.capacity, probe.physical, disk)
+    return [looked, opened, _size(subject.size, probe.capacity, fix)]
 
 
-def _size(source: Bytes, destination: Bytes) -> Check:
+def _size(source: Bytes, destination: Bytes, fix: str) -> Check:
     missing = source - destination
     if missing > 0:
-        return failed(
-            'size', f'the destination is {missing} bytes too small', f'make it {source} bytes'
-        )
+        return failed('size', f'the destination is {missing} bytes too small', fix)
     if missing < 0:
         # QEMU's mirror wants the same size to the byte.
-        return failed(
-            'size', f'the destination is {-missing} bytes too large', f'make it {source} bytes'
-        )
+        return failed('size', f'the destination is {-missing} bytes too large', fix)
     return passed('size', f'both are {source} bytes')

@@ -52,7 +52,7 @@ PREFIX = 'blockmirror/'
 #: Never change it: recovery finds what older versions made by the uuids derived from it.
 _NAMESPACE = uuids.UUID('8f3a1c52-6a0e-5d0b-9c56-1f4a3b1f7d20')
 #: ``virSecretUsageType``.
-_USAGE_TYPES = {SecretUsage.CEPH: 2, SecretUsage.ISCSI: 3}
+_USAGE_TYPES = {SecretUsage.VOLUME: 1, SecretUsage.CEPH: 2, SecretUsage.ISCSI: 3}
 #: A swap's or attachment's id; a slash would let one owner's prefix match another's.
 _OWNER = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,127}')
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from oslo_config import cfg
 
-from blockmirror_driver import exception, model
+from blockmirror_driver import model
 from blockmirror_driver.conf import GROUP
 from blockmirror_driver.model import Bytes, Disk, Driver
 from blockmirror_driver.volume.connection_info import ConnectionInfo
@@ -41,14 +41,11 @@ def disk(
 ) -> Disk:
     """Put a disk together from a driver's source and the common keys.
 
-    Keys: ``access_mode``, ``cacheable``, ``discard``, ``detect_zeroes``, ``encrypted``,
+    Keys: ``access_mode``, ``cacheable``, ``discard``, ``detect_zeroes``,
     ``multiattach``, ``qos_specs``, ``serial``, ``volume_id``, block sizes.
 
-    :raise EncryptedVolume: when it is encrypted.
     :raise InvalidConnectionInfo: when a key's value makes no sense.
     """
-    if info.flag('encrypted'):
-        raise exception.EncryptedVolume('the volume is encrypted, which is not supported yet')
     driver, driver_notes = _driver(info, conf, image_format)
     tune, qos_notes = iotune(info)
     logical, physical = _block_sizes(info)

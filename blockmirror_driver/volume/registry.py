@@ -23,7 +23,8 @@ from oslo_config import cfg
 
 from blockmirror_driver import conf as configuration
 from blockmirror_driver import exception
-from blockmirror_driver.model import Disk
+from blockmirror_driver.model import Disk, Secret
+from blockmirror_driver.volume import encryption
 from blockmirror_driver.volume.base import NAMESPACE, VolumeDriver
 from blockmirror_driver.volume.connection_info import ConnectionInfo
 from blockmirror_driver.xml import disk as xml_disk
@@ -85,6 +86,7 @@ def disk_for(
     target_dev: str = 'vda',
     *,
     conf: cfg.ConfigOpts | None = None,
+    key: Secret | None = None,
 ) -> Disk:
     """Return the disk that a Cinder connection_info describes.
 
@@ -92,6 +94,7 @@ def disk_for(
     :param target_dev: the guest's name of the disk (``vda``, ``sdb``, ...); its prefix
         gives the bus.
     :param conf: options; the process's own when it is left out.
+    :param key: the passphrase of a volume that is encrypted with LUKS.
     :raise UsageError: ``target_dev`` is not the name of a disk.
     :raise InvalidConnectionInfo: it can't be understood, or must not be trusted.
     :raise UnsupportedVolume: it is understood, and such a volume is not moved.
@@ -111,6 +114,7 @@ def disk_for(
     try:
         disk = driver.disk(info, target_dev, options)
         assert isinstance(disk, Disk)
+        disk = encryption.applied(info, disk, key)
         # What comes out of here is known to be writable, whoever wrote the driver.
         xml_disk.build(disk)
     except exception.BlockmirrorError:

@@ -23,7 +23,7 @@ from lxml import etree
 
 from blockmirror_driver import exception, model
 from blockmirror_driver.model.quantity import Bytes
-from blockmirror_driver.xml import document, grammar
+from blockmirror_driver.xml import document, encryption, grammar
 from blockmirror_driver.xml import source as xml_source
 from blockmirror_driver.xml.compare import same_volume
 
@@ -91,6 +91,7 @@ def _element(disk: model.Disk) -> etree._Element:
     root = etree.Element('disk', {'type': '', 'device': disk.device})
     _build_driver(root, disk.driver)
     root.set('type', xml_source.build(root, disk.source))
+    encryption.build(root[-1], disk.encryption)
     # An empty element keeps libvirt from looking for a backing file in the image.
     document.child(root, 'backingStore')
     _build_target(root, disk)
@@ -176,6 +177,7 @@ def parse(xml: str | bytes | etree._Element) -> model.Disk:
         readonly=root.find('readonly') is not None,
         shareable=root.find('shareable') is not None,
         iotune=_parse_iotune(root.find('iotune')),
+        encryption=encryption.parse(root),
         device=device if device in _DEVICES else 'disk',
         logical_block_size=logical,
         physical_block_size=physical,

@@ -29,7 +29,7 @@ from blockmirror_driver.xml import document, grammar
 
 #: Attributes and children that say nothing about which volume it is.
 _VOLATILE_ATTRIBUTES = frozenset({'index', 'startupPolicy', 'fdgroup'})
-_VOLATILE_CHILDREN = frozenset({'seclabel', 'privateData', 'reservations'})
+_VOLATILE_CHILDREN = frozenset({'seclabel', 'privateData', 'reservations', 'encryption'})
 
 # ---------------------------------------------------------------- building
 

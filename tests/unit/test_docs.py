@@ -32,7 +32,7 @@ GUIDE = ROOT / 'doc/source/operations/exit-codes.rst'
 PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
 COMMANDS = PROJECT['entry-points']['blockmirror.cli']
 #: A command in a literal or in a shell example, up to where it ends.
-INVOCATION = re.compile(r'(?:``|[#$] )blockmirror ([a-z]+)((?: [^`\n#]*)?)')
+INVOCATION = re.compile(r'(?:``|[#$] )blockmirror ([a-z][a-z-]*)((?: [^`\n#]*)?)')
 #: A test as pytest names it, in a literal.
 TEST = re.compile(r'``(tests/[a-z0-9_/]+\.py)((?:::\w+)+)``')
 #: cliff's own.

@@ -31,6 +31,7 @@ COMMANDS = (
     'copy',
     'doctor',
     'drain',
+    'format-luks',
     'hold',
     'list',
     'pivot',

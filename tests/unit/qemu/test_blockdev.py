@@ -25,6 +25,7 @@ from blockmirror_driver.model import (
     BlockSource,
     Disk,
     Driver,
+    Encryption,
     FileSource,
     Host,
     Identity,
@@ -108,8 +109,26 @@ class OptionsTest(testtools.TestCase):
             },
             file_options(replace(RBD, source=source)),
         )
-        keyed = replace(RBD, source=source, secrets=(SPEC,))
+        given = SecretSpec(SecretUsage.CEPH, 'its', Secret(CANARY))
+        cites = replace(source, auth=Auth('cinder', SecretRef(SecretUsage.CEPH, usage='its')))
+        keyed = replace(RBD, source=cites, secrets=(given,))
         self.assertEqual('it-secret', file_options(keyed)['key-secret'])
+
+    def test_luks(self) -> None:
+        """Each of the two secrets is cited where it belongs, whatever their order."""
+        key = SecretSpec(SecretUsage.VOLUME, 'luks', Secret('passphrase'))
+        cited = Encryption(SecretRef(SecretUsage.VOLUME, usage='luks'))
+        for specs in ((SPEC, key), (key, SPEC)):
+            made = blockdev.of(replace(ISCSI, encryption=cited, secrets=specs), 'to')
+            self.assertEqual('luks', made.format)
+            self.assertEqual(
+                ('luks', 'to-key'), (made.options['driver'], made.options['key-secret'])
+            )
+            self.assertEqual('to-secret', made.options['file']['password-secret'])
+            expected = {'to-key': key.value, 'to-secret': SPEC.value}
+            self.assertEqual(expected, dict(made.secrets))
+        lacks = replace(ISCSI, encryption=cited, secrets=(SPEC,))
+        self.assertRaises(exception.SecretUnavailable, blockdev.of, lacks, 'to')
 
     def test_rbd_without_cephx(self) -> None:
         """Said so, so that librados does not look for a keyring."""

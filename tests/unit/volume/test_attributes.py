@@ -15,8 +15,8 @@
 
 from __future__ import annotations
 
-from blockmirror_driver import exception
-from blockmirror_driver.model import Bytes, IoTune
+from blockmirror_driver import disk_for, exception
+from blockmirror_driver.model import Bytes, IoTune, Secret
 from tests.unit.volume import cases
 from tests.unit.volume.cases import ABSENT, mixed
 
@@ -104,8 +104,23 @@ class Common(cases.VolumeTestCase):
         for given in mixed(True, 'true', '1'):
             self.refused(exception.EncryptedVolume, encrypted=given)
         for given in mixed(False, 'False', None, ABSENT):
-            self.disk(encrypted=given)
+            self.assertIsNone(self.disk(encrypted=given).encryption)
         self.refused(encrypted='luks')
+
+    def test_encrypted_with_its_key(self) -> None:
+        """The XML cites the passphrase, which is in no text; the other secrets stay."""
+        key = Secret('sesame/passphrase')
+        plain = self.disk()
+        for given in (True, False):
+            data = {**cases.DATA[self.kind], 'encrypted': given}
+            info = {'driver_volume_type': self.kind, 'data': data}
+            disk = disk_for(info, 'vda', conf=cases.options(), key=key)
+            self.assertEqual((*plain.secrets, key), (*disk.secrets[:-1], disk.secrets[-1].value))
+            self.assertIn('<encryption format="luks">', disk.to_xml())
+            self.assertNotIn('sesame', disk.to_xml() + repr(disk))
+        for bad in ('', 'x' * 8193):
+            with self.assertRaises(exception.UsageError):
+                disk_for(info, 'vda', conf=cases.options(), key=Secret(bad))
 
 
 class TestRbd(Common):

@@ -21,6 +21,7 @@ from blockmirror_driver.model import (
     Bytes,
     Disk,
     Driver,
+    Encryption,
     FileSource,
     Host,
     Identity,
@@ -75,5 +76,6 @@ FULL = Disk(
         total_iops_sec_max=6,
         size_iops_sec=7,
     ),
+    encryption=Encryption(SecretRef(SecretUsage.VOLUME, uuid=UUID)),
     device='lun',
 )

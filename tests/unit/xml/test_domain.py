@@ -19,7 +19,15 @@ import unittest
 from dataclasses import replace
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import BlockSource, Disk, FileSource, OtherSource, RbdSource
+from blockmirror_driver.model import (
+    BlockSource,
+    Disk,
+    Encryption,
+    FileSource,
+    RbdSource,
+    SecretRef,
+    SecretUsage,
+)
 from blockmirror_driver.xml import document
 from blockmirror_driver.xml import domain as xml_domain
 from tests.unit.xml import disks
@@ -148,7 +156,9 @@ class TestRead(unittest.TestCase):
     def test_encryption(self) -> None:
         found = xml_domain.find(LIVE, 'sda')
         self.assertTrue(found.encrypted)
-        self.assertIsInstance(found.disk.source, OtherSource)
+        self.assertEqual(BlockSource('/dev/x'), found.disk.source)
+        cited = SecretRef(SecretUsage.VOLUME, usage='luks of x')
+        self.assertEqual(Encryption(cited), found.disk.encryption)
 
     def test_identity(self) -> None:
         self.assertEqual(('guest', disks.UUID), xml_domain.identity(LIVE))

@@ -64,7 +64,8 @@ class TestWithLibvirt(unittest.TestCase):
                 found = xml_domain.find(domain.XMLDesc(), disk.target_dev)
                 self.assertTrue(xml_disk.same_volume(disk.source, found.disk.source))
                 self.assertEqual(_with_port(disk), found.disk)
-                self.assertFalse(found.has_backing or found.encrypted)
+                self.assertEqual(disk.encryption is not None, found.encrypted)
+                self.assertFalse(found.has_backing)
 
     def test_a_mark_comes_back(self) -> None:
         domain = self.define(DOMAIN.format(disks.FULL.to_xml().replace('"lun"', '"disk"')))

@@ -28,14 +28,14 @@ from tests.unit.xml.schema import SchemaTestCase
 class TestSecret(SchemaTestCase):
     def test_round_trip(self) -> None:
         for usage_type, ephemeral in ((t, e) for t in SecretUsage for e in (True, False)):
+            # The schema takes the volume of a passphrase for a file.
+            name = '/a/volume' if usage_type is SecretUsage.VOLUME else 'a name'
             text = xml_secret.build(
-                usage_type, 'a name', uuid=disks.UUID, ephemeral=ephemeral, description='why'
+                usage_type, name, uuid=disks.UUID, ephemeral=ephemeral, description='why'
             )
             self.assert_valid_secret(text)
             self.assertEqual(
-                xml_secret.SecretInfo(
-                    disks.UUID, usage_type.value, 'a name', ephemeral, True, 'why'
-                ),
+                xml_secret.SecretInfo(disks.UUID, usage_type.value, name, ephemeral, True, 'why'),
                 xml_secret.parse(text),
             )
 

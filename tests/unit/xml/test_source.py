@@ -102,9 +102,6 @@ class TestOther(unittest.TestCase):
                 "<disk type='file'><source file='/a'><slices>"
                 "<slice type='storage' offset='0' size='512'/></slices></source></disk>"
             ),
-            'encryption': parse(
-                "<disk type='block'><source dev='/a'><encryption format='luks'/></source></disk>"
-            ),
             'gluster': network(HOST, "protocol='gluster' name='x'"),
             'nbd with another name in its certificate': network(
                 HOST, "protocol='nbd' name='x' tls='yes' tlsHostname='y'"

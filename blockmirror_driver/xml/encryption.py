@@ -1,0 +1,68 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""``<encryption>`` of a disk: LUKS, which QEMU reads and writes."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+from blockmirror_driver import exception, model
+from blockmirror_driver.xml import document, grammar
+
+#: What libvirt writes where the XML says nothing; librbd's own is another thing.
+_ENGINE = 'qemu'
+
+
+def build(source: etree._Element, encryption: model.Encryption | None) -> None:
+    """Append ``<encryption>`` to a ``<source>``.
+
+    :raise InvalidDisk: when it is none that we build, or cites no secret, or two.
+    """
+    if encryption is None:
+        return
+    ref = encryption.secret
+    if encryption.format != 'luks' or ref is None or ref.type is not model.SecretUsage.VOLUME:
+        raise exception.InvalidDisk('only LUKS with a passphrase can be built')
+    if (ref.uuid is None) == (ref.usage is None):
+        raise exception.InvalidDisk('a secret is cited by uuid or by usage')
+    if ref.uuid is not None and grammar.uuid_text(ref.uuid) != ref.uuid:
+        raise exception.InvalidDisk('the uuid of a secret is not one')
+    element = document.child(source, 'encryption', {'format': encryption.format})
+    cited = {'type': 'passphrase', 'uuid': ref.uuid, 'usage': ref.usage}
+    document.child(element, 'secret', cited)
+
+
+def parse(disk: etree._Element) -> model.Encryption | None:
+    """Return the encryption of a ``<disk>``, ``None`` for none. Never raises."""
+    node = disk.find('source/encryption')
+    if node is None:
+        # Where older XML has it; libvirt leaves it there.
+        node = disk.find('encryption')
+    if node is None:
+        return None
+    kind, engine = node.get('format', ''), node.get('engine', _ENGINE)
+    secrets = node.findall('secret')
+    usual = len(secrets) == 1 and secrets[0].get('type') == 'passphrase'
+    if engine != _ENGINE:
+        kind, usual = f'{kind} by {engine}', False
+    return model.Encryption(_ref(secrets[0]) if usual else None, format=kind)
+
+
+def _ref(secret: etree._Element) -> model.SecretRef:
+    uuid = secret.get('uuid')
+    return model.SecretRef(
+        model.SecretUsage.VOLUME,
+        uuid=grammar.uuid_text(uuid) if uuid else None,
+        usage=secret.get('usage'),
+    )

@@ -1,0 +1,157 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Encrypted disks: to LUKS, between LUKS volumes, and back in the clear if that is asked for."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from tests.functional.base import FILLED, SIZE, LabTestCase
+from tests.functional.command import Result
+from tests.lab import oracle
+from tests.lab.guest.guest import Guest
+from tests.lab.process import run
+from tests.lab.volumes import Volume
+
+#: Bytes of the header that QEMU 7.2 writes.
+HEADER = 2068480
+
+
+class LuksTest(LabTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.keys: dict[str, str] = {}
+
+    # -- making ------------------------------------------------------------------------
+
+    def luks(self, kind: str) -> Volume:
+        """A formatted volume that a guest sees ``SIZE`` bytes of, with a key of its own."""
+        options = {'give_keyring': True} if kind == 'rbd' else {}
+        volume = self.volume(kind, SIZE + HEADER, **options)
+        path = Path(os.environ.get('TMPDIR', '/tmp')) / f'key-{volume.id}'
+        path.touch(mode=0o600)
+        self.addCleanup(path.unlink)
+        path.write_text(secrets.token_hex(24))
+        self.keys[volume.id] = str(path)
+        result = self.command.run(
+            'format-luks', self.connection(volume), '--key-file', self.keys[volume.id]
+        )
+        self.assertEqual(0, result.code, result.err)
+        self.assertIn(f'the first {HEADER} bytes are the header', result.err)
+        return volume
+
+    def move(self, guest: Guest, volume: Volume, *options: str, **changes: Any) -> Result:
+        """Swap, with the key of the destination if it has one."""
+        key = self.keys.get(volume.id)
+        if key is not None:
+            options = (*options, '--key-file', key)
+            changes['encrypted'] = True
+        return self.swap(guest, volume, *options, **changes)
+
+    # -- judging -----------------------------------------------------------------------
+
+    def plain(self, volume: Volume) -> Path:
+        """What a guest would see of an encrypted volume, as QEMU's own tool decrypts it."""
+        out = self.lab.layout.scratch / f'{volume.id}.plain'
+        self.addCleanup(out.unlink)
+        image = f'driver=luks,key-secret=key,file.filename={volume.read_back()}'
+        secret = f'secret,id=key,file={self.keys[volume.id]}'
+        argv = ['qemu-img', 'convert', '--object', secret, '--image-opts', image, '-O', 'raw']
+        run([*argv, str(out)])
+        return out
+
+    def survived(self, guest: Guest, volume: Volume) -> None:
+        """All that was acknowledged is there, decrypted with the volume's own key only."""
+        stat = guest.stop_writers()
+        self.assertEqual((0, True), (stat.errors, stat.acked > 0))
+        with volume.read_back().open('rb') as stored:
+            self.assertEqual(b'LUKS\xba\xbe', stored.read(6))
+        report = oracle.check(self.plain(volume), guest.acked(), FILLED, exact=True)
+        self.assertTrue(report.ok, report)
+
+    def encryption(self, guest: Guest, *, inactive: bool = False) -> list[str | None]:
+        """The uuids of the passphrases that the disk cites."""
+        disk = self.source_of(guest, inactive=inactive)
+        return [one.get('uuid') for one in disk.iterfind('source/encryption/secret')]
+
+    def stays(self, result: Result, guest: Guest, source: Volume, *words: str) -> None:
+        """Refused, and nothing has changed."""
+        self.assert_error(result, 3, *words)
+        self.assert_on(guest, source)
+
+    # -- tests -------------------------------------------------------------------------
+
+    def test_around(self) -> None:
+        """Plain to LUKS, on to another key on each backend, restarted, and to plain again."""
+        first, last = self.volume('file', filled=True), self.volume('rbd')
+        guest = self.writing_guest(first)
+        for kind in ('nfs', 'rbd', 'iscsi'):
+            volume = self.luks(kind)
+            self.assert_ok(self.move(guest, volume))
+            self.assert_on(guest, volume)
+            cited = self.encryption(guest)
+            self.assertEqual([cited[0]], cited)
+            self.assertEqual(cited, self.encryption(guest, inactive=True))
+            guest.wait_acked(20)
+        self.survived(guest, volume)
+        # The stored XML and the stored secret are all that a cold start has.
+        checksum = guest.crc('vda', 0, SIZE)
+        guest.poweroff()
+        self.lab.libvirtd.restart()
+        guest.boot()
+        self.assertEqual(checksum, guest.crc('vda', 0, SIZE))
+        guest.start_writers(blocks=256, delay_us=2000)
+        guest.wait_acked(20)
+        refused = self.move(guest, last)
+        self.stays(refused, guest, volume, 'encrypted and the destination is not', '--decrypt')
+        self.assert_ok(self.move(guest, last, '--decrypt'))
+        self.assert_on(guest, last)
+        self.assertEqual([], self.encryption(guest))
+        guest.wait_acked(20)
+        self.assert_survived(guest, last)
+        self.assert_nothing_left(guest)
+
+    def test_refusals(self) -> None:
+        """No key, the wrong one, no header, the wrong size, a volume that is not blank."""
+        source, there = self.volume('nfs', filled=True), self.luks('nfs')
+        bare = self.volume('nfs', SIZE + HEADER)
+        guest = self.writing_guest(source)
+        key = self.keys[there.id]
+        without = self.swap(guest, there, encrypted=True)
+        self.stays(without, guest, source, 'its key is not given', '--key-file')
+        self.keys[bare.id] = key
+        self.stays(self.move(guest, bare), guest, source, 'LUKS')
+        wrong = Path(key).with_suffix('.wrong')
+        wrong.write_text('not it')
+        self.addCleanup(wrong.unlink)
+        self.keys[there.id] = str(wrong)
+        self.stays(self.move(guest, there), guest, source, 'password')
+        small = self.volume('nfs', SIZE)
+        self.format_with(small, key)
+        self.stays(self.move(guest, small), guest, source, f'{HEADER} bytes too small')
+        again = self.command.run('format-luks', self.connection(there), '--key-file', key)
+        self.assert_error(again, 3, 'is not blank', '--force')
+        used = self.command.run('format-luks', self.connection(source), '--key-file', key)
+        self.assert_error(used, 3, f'already vda of {guest.name}')
+        self.assert_survived(guest, source)
+        self.assert_nothing_left(guest)
+
+    def format_with(self, volume: Volume, key: str) -> None:
+        """Format a volume with a key."""
+        self.keys[volume.id] = key
+        result = self.command.run('format-luks', self.connection(volume), '--key-file', key)
+        self.assertEqual(0, result.code, result.err)
