@@ -108,7 +108,8 @@ class Lab:
 
         Other spellings of them (base64, quoted) are left to whoever searches.
         """
-        return [self.credentials.cinder_key, self.credentials.chap_password]
+        known = self.credentials
+        return [known.cinder_key, known.chap_password, known.luks_passphrase]
 
     def connect(self) -> Any:
         """A ``libvirt.virConnect`` to libvirtd; a new one if the last one broke.

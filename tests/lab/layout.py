@@ -146,6 +146,7 @@ class Credentials:
     chap_password: str
     ceph_secret_uuid: str
     iscsi_secret_uuid: str
+    luks_passphrase: str
 
     @classmethod
     def draw(cls) -> Self:
@@ -163,6 +164,7 @@ class Credentials:
             chap_password=secrets.token_hex(8),
             ceph_secret_uuid=str(uuid.uuid4()),
             iscsi_secret_uuid=str(uuid.uuid4()),
+            luks_passphrase=secrets.token_hex(16),
         )
 
     @classmethod

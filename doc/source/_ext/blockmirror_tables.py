@@ -18,6 +18,7 @@
 ``.. states:: swap|mirror``    each state, what holds in it and what may follow
 ``.. evidence::``              what the reconciler decides for every evidence there can be
 ``.. rooms::``                 each room with the first line of its docstring
+``.. virsh-options::``         virsh blockcopy's options beside those of blockmirror copy
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ import importlib
 import inspect
 import itertools
 import pkgutil
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
@@ -41,6 +44,10 @@ from blockmirror_driver import exception
 from blockmirror_driver.mirror import states as mirror_states
 from blockmirror_driver.swap import reconcile
 from blockmirror_driver.swap import states as swap_states
+
+
+#: What a help text would set in another type if it could.
+_LITERAL = re.compile(r'--[a-z-]+|<[^>]*>|(?<!\w)-(?!\S)|\b(?:vir[A-Z]\w+|VIR_\w+)')
 
 
 class Table(SphinxDirective):
@@ -172,6 +179,34 @@ class Rooms(Table):
             yield f'``{found.name}{"/" if found.ispkg else ".py"}``', summary
 
 
+class VirshOptions(Table):
+    """Both commands' options, from what virsh's help tells and from our parser.
+
+    The first is kept in a file, and a test compares that with the virsh which is installed.
+    """
+
+    header = ('virsh blockcopy', 'blockmirror copy', 'What it is')
+    widths = '26 26 48'
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """In virsh's order."""
+        # Late: the other tables need nothing of the command.
+        from blockmirror_driver.cli.app import BlockmirrorApp
+        from blockmirror_driver.cli.blockcopy import Copy
+
+        parser = Copy(BlockmirrorApp(), None).get_parser('copy')
+        actions = parser._actions  # noqa: SLF001 - argparse has no other way to list them
+        ours = {name: action for action in actions for name in action.option_strings}
+        path = Path(self.env.doc2path(self.env.docname)).with_name('virsh-blockcopy.txt')
+        self.env.note_dependency(str(path))
+        for line in path.read_text().splitlines():
+            option, _, value = line.partition(' ')
+            action = ours[option]
+            shown = option if action.nargs == 0 else f'{option} {action.metavar or value}'
+            text = _LITERAL.sub(r'``\g<0>``', (action.help or '').replace('%%', '%'))
+            yield f'``{line}``', f'``{shown}``', text
+
+
 def _states(code: int) -> str:
     found = [state.name for state, codes in swap_states.EXIT_CODES.items() if code in codes]
     return ', '.join(found) or 'none was begun'
@@ -196,4 +231,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive('states', States)
     app.add_directive('evidence', EvidenceTable)
     app.add_directive('rooms', Rooms)
+    app.add_directive('virsh-options', VirshOptions)
     return {'version': '1', 'parallel_read_safe': True, 'parallel_write_safe': True}

@@ -20,38 +20,23 @@ import re
 import shutil
 import subprocess
 import unittest
+from pathlib import Path
 from typing import Any
 
 from lxml import etree
 
+from blockmirror_driver.cli.app import BlockmirrorApp
+from blockmirror_driver.cli.blockcopy import Copy
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.model import BlockSource, Disk, FileSource, RbdSource
 from blockmirror_driver.swap.request import Ending, SwapRequest
 from blockmirror_driver.swap.states import SwapState
 from tests.unit.cli import fakes
 
-#: The options of virsh 9.0's blockcopy (virsh help blockcopy).
-VIRSH = {
-    '--dest',
-    '--bandwidth',
-    '--shallow',
-    '--reuse-external',
-    '--blockdev',
-    '--wait',
-    '--verbose',
-    '--timeout',
-    '--pivot',
-    '--finish',
-    '--async',
-    '--xml',
-    '--format',
-    '--granularity',
-    '--buf-size',
-    '--bytes',
-    '--transient-job',
-    '--synchronous-writes',
-    '--print-xml',
-}
+#: The options of virsh 9.0's blockcopy and the kinds of their values, as the documentation's
+#: table has them: what ``virsh help blockcopy`` tells.
+TABLE = Path(__file__).parents[3] / 'doc' / 'source' / 'cli' / 'virsh-blockcopy.txt'
+VIRSH = {line.partition(' ')[0]: line.partition(' ')[2] for line in TABLE.read_text().splitlines()}
 
 
 class CopyTestCase(fakes.CommandTestCase):
@@ -90,9 +75,17 @@ class TestCopy(CopyTestCase):
         ran = subprocess.run(
             ['virsh', 'help', 'blockcopy'], capture_output=True, text=True, check=True
         )
-        found = set(re.findall(r'^    (?:\[)?(--[a-z-]+)', ran.stdout, re.MULTILINE))
+        told = re.findall(r'^    (?:\[)?(--[a-z-]+)\]?(?: (<\w+>))?', ran.stdout, re.MULTILINE)
         # Ours are the positional DOMAIN and DISK only.
-        self.assertEqual(VIRSH, found - {'--domain', '--path'})
+        self.assertEqual(VIRSH, {k: v for k, v in told if k not in ('--domain', '--path')})
+
+    def test_each_takes_a_value_where_virsh_s_does(self) -> None:
+        app = BlockmirrorApp()
+        parser = Copy(app, None).get_parser('copy')
+        known = {name: action for action in parser._actions for name in action.option_strings}
+        for option, value in VIRSH.items():
+            with self.subTest(option):
+                self.assertEqual(bool(value), known[option].nargs != 0)
 
     def test_each_option_is_what_is_sent(self) -> None:
         plain = dataclasses.replace(CopyOptions(), reuse_external=False)
