@@ -45,7 +45,6 @@ from blockmirror_driver.mirror import states as mirror_states
 from blockmirror_driver.swap import reconcile
 from blockmirror_driver.swap import states as swap_states
 
-
 #: What a help text would set in another type if it could.
 _LITERAL = re.compile(r'--[a-z-]+|<[^>]*>|(?<!\w)-(?!\S)|\b(?:vir[A-Z]\w+|VIR_\w+)')
 
