@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,22 @@ class LuksTest(LabTestCase):
         self.assert_error(used, 3, f'already vda of {guest.name}')
         self.assert_survived(guest, source)
         self.assert_nothing_left(guest)
+
+    def test_a_crash_on_either_side_of_the_copy(self) -> None:
+        """Recovered without the key: libvirt has it, and forgets it when nobody cites it."""
+        source, destination = self.volume('file', filled=True), self.luks('nfs')
+        guest = self.writing_guest(source)
+        argv = ['swap', guest.name, 'vda', self.connection(destination, encrypted=True)]
+        argv += ['--key-file', self.keys[destination.id]]
+        for where, code, there in (('after:prepared', 6, False), ('after:ready', 0, True)):
+            running = self.command.start(*argv, crash=where)
+            self.assertEqual(-signal.SIGKILL, running.wait().code)
+            self.assertEqual(code, self.command.run('recover').code)
+            self.assertEqual(there, bool(self.encryption(guest)))
+            self.assert_nothing_left(guest)
+        self.assert_on(guest, destination)
+        guest.wait_acked(20)
+        self.survived(guest, destination)
 
     def format_with(self, volume: Volume, key: str) -> None:
         """Format a volume with a key."""

@@ -14,7 +14,7 @@
 """``python -m tests.thrash --seed N --swaps M``: random swaps, random faults, a report.
 
 Brings a lab up, unless it runs in one. A seed that failed is run again with the same command.
-Exit status 0 when no promise was broken.
+Exit status 0 when no promise was broken. ``--merge`` makes one report of several.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.lab.inside import run_inside
 from tests.lab.lab import VARIABLE
-from tests.thrash.campaign import campaign
+from tests.thrash.campaign import campaign, merged
 
 
 def main() -> int:
@@ -38,10 +39,16 @@ def main() -> int:
     parser.add_argument('--guests', type=int, default=3, help='guests side by side')
     parser.add_argument('--seconds', type=float, default=float('inf'), help='begin none later')
     parser.add_argument('--report', type=Path, help='write the report to this file as well')
+    parser.add_argument('--merge', type=Path, nargs='+', metavar='REPORT', help='and run nothing')
     options = parser.parse_args()
+    if options.merge:
+        return _tell(merged([json.loads(path.read_text()) for path in options.merge]), options)
     if not os.environ.get(VARIABLE):
         return run_inside(f'thrash-{options.seed}', 'tests.thrash')
-    report = campaign(options.seed, options.swaps, options.guests, options.seconds)
+    return _tell(campaign(options.seed, options.swaps, options.guests, options.seconds), options)
+
+
+def _tell(report: dict[str, Any], options: argparse.Namespace) -> int:
     text = json.dumps(report, indent=1, sort_keys=True)
     if options.report:
         options.report.write_text(text + '\n')
