@@ -98,11 +98,16 @@ class TestFeatures(unittest.TestCase):
     """The table of features names a test in each of our cells, and there is such a test."""
 
     def test_each_row_names_a_test(self) -> None:
-        rows = (ROOT / 'doc/source/reference/features.rst').read_text().split('   * - ')[2:]
+        rows = (ROOT / 'doc/source/reference/features.rst').read_text().split('   * - ')[1:]
         self.assertGreater(len(rows), 20)
+        headings = 0
         for row in rows:
             ours = row.split('\n     - ')[1]
-            self.assertRegex(ours, TEST, row)
+            if ours.strip() == 'blockmirror':
+                headings += 1
+            else:
+                self.assertRegex(ours, TEST, row)
+        self.assertEqual(2, headings)
 
     def test_each_named_test_exists(self) -> None:
         named = {match for path in DOCS for match in TEST.findall(path.read_text())}
