@@ -152,16 +152,22 @@ def add_copy_options(parser: argparse.ArgumentParser) -> None:
     ):
         group.add_argument(f'--{name}', action=flag, default=None, help=text)
     add_times(group)
-    add_decrypt(group)
+    add_permissions(group)
 
 
-def add_decrypt(group: argparse._ArgumentGroup) -> None:
-    """Add ``--decrypt``."""
+def add_permissions(group: argparse._ArgumentGroup) -> None:
+    """Add ``--decrypt`` and ``--allow-larger``."""
     group.add_argument(
         '--decrypt',
         action='store_true',
         default=None,
         help='what is encrypted now may go to a volume that is not',
+    )
+    group.add_argument(
+        '--allow-larger',
+        action='store_true',
+        default=None,
+        help='take a larger destination; the guest goes on to see as many bytes as now',
     )
 
 
@@ -191,6 +197,7 @@ def copy_options(parsed: argparse.Namespace) -> dict[str, Any]:
         'reuse_external',
         'transient_job',
         'decrypt',
+        'allow_larger',
         'copy_timeout',
         'pivot_timeout',
         'abort_timeout',

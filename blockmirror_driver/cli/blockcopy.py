@@ -78,7 +78,7 @@ class Copy(RunningCommand):
             'transient domains only)',
         )
         arguments.add_key_file(group)
-        arguments.add_decrypt(group)
+        arguments.add_permissions(group)
         arguments.add_events(parser)
         return parser
 
@@ -189,6 +189,7 @@ def overrides(parsed: argparse.Namespace, *, exists: bool) -> dict[str, Any]:
         'reuse_external': parsed.reuse_external or exists,
         'transient_job': parsed.transient_job,
         'decrypt': parsed.decrypt,
+        'allow_larger': parsed.allow_larger,
         'copy_timeout': parsed.timeout,
         'abort_timeout': ASYNC_ABORT if parsed.asynchronous else None,
     }

@@ -51,6 +51,7 @@ class CopyOptions:
     ``transient_job`` are false only when the caller wants exactly what ``virsh
     blockcopy`` does without its flags: libvirt then creates a local destination, or
     refuses a persistent domain. ``decrypt`` lets what is encrypted go to a plain volume.
+    ``allow_larger`` takes a larger destination, of which the guest sees as much as before.
     ``hold_until`` (seconds since the epoch, 0 is never) ends the
     waiting of a swap that is held in READY.
 
@@ -66,6 +67,7 @@ class CopyOptions:
     reuse_external: bool = True
     transient_job: bool = True
     decrypt: bool = False
+    allow_larger: bool = False
     copy_timeout: Seconds = Seconds(86400.0)
     pivot_timeout: Seconds = Seconds(60.0)
     abort_timeout: Seconds = Seconds(60.0)

@@ -274,7 +274,9 @@ class Disk:
     ``secrets`` are the secrets that must exist in libvirt before the disk can be opened;
     they are not part of the XML, nor of comparisons. ``volume_id`` is Cinder's, if known.
     ``notes`` are one-line remarks for the operator (an option ignored, a portal chosen).
-    ``device`` is what the guest sees; volumes are always ``disk``.
+    ``device`` is what the guest sees; volumes are always ``disk``. ``slice_size`` is how much
+    of the volume is used, from its beginning, with the header of an encrypted one; ``None`` is
+    all of it.
     """
 
     source: Source
@@ -288,6 +290,7 @@ class Disk:
     physical_block_size: Bytes | None = None
     iotune: IoTune | None = None
     encryption: Encryption | None = None
+    slice_size: Bytes | None = None
     secrets: tuple[SecretSpec, ...] = field(default=(), compare=False, repr=False)
     volume_id: str | None = field(default=None, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)

@@ -20,11 +20,11 @@ comes first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import BlockSource, Bytes, Disk, FileSource, NetworkSource, Source
-from blockmirror_driver.swap import encryption, evidence, qos
+from blockmirror_driver.swap import encryption, evidence, qos, sizes
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
@@ -63,6 +63,8 @@ class Subject:
     size: Bytes = Bytes(0)
     source_xml: str = ''
     guest_run: str = ''
+    #: How much of the destination is to be used; ``None`` is all.
+    slice_size: Bytes | None = None
 
     @property
     def name(self) -> str:
@@ -344,6 +346,13 @@ def _limits(source: Disk, destination: Disk) -> Check:
     return passed('limits', f'stay as they are: {qos.describe(source.iotune)}')
 
 
+def _whole(subject: Subject, disk: Disk) -> Bytes:
+    """Return the size of an encrypted volume with its header, as the storage has it."""
+    timeout = subject.request.options.probe_timeout
+    plain = replace(disk, encryption=None)
+    return subject.hypervisor.probe(plain, like=subject.domain, timeout=timeout).capacity
+
+
 def created_by_libvirt() -> Check:
     """Without REUSE_EXT there is nothing to open yet."""
     return unknown('destination-opens', 'libvirt creates the file')
@@ -369,15 +378,10 @@ def of_destination(subject: Subject, disk: Disk) -> list[Check]:
         return [failed('destination-opens', error)]
     looked = passed('image', f'{disk.driver.format}, and refers to no other file')
     opened = passed('destination-opens', f'opened in {probe.elapsed:.1f} s')
-    fix = encryption.wanted(subject.size, probe.capacity, probe.physical, disk)
-    return [looked, opened, _size(subject.size, probe.capacity, fix)]
-
-
-def _size(source: Bytes, destination: Bytes, fix: str) -> Check:
-    missing = source - destination
-    if missing > 0:
-        return failed('size', f'the destination is {missing} bytes too small', fix)
-    if missing < 0:
-        # QEMU's mirror wants the same size to the byte.
-        return failed('size', f'the destination is {-missing} bytes too large', fix)
-    return passed('size', f'both are {source} bytes')
+    whole = probe.capacity
+    if disk.encryption is not None and probe.capacity != subject.size:
+        whole = _whole(subject, disk)
+    found = sizes.Sizes(subject.size, probe.capacity, whole)
+    told = sizes.judge(found, disk, allow_larger=subject.request.options.allow_larger)
+    subject.slice_size = told.slice_size
+    return [looked, opened, Check('size', told.passed, told.detail, told.fix)]

@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Bytes, Disk
+from blockmirror_driver.model import Disk
 from blockmirror_driver.xml.domain import DomainDisk
 
 
@@ -44,17 +44,3 @@ def judge(live: DomainDisk, destination: Disk, *, decrypt: bool) -> str:
             hint='give the key of an encrypted destination with --key-file, or say --decrypt',
         )
     return 'LUKS to plain: the data is stored in the clear, as was asked for'
-
-
-def wanted(source: Bytes, capacity: Bytes, physical: Bytes, destination: Disk) -> str:
-    """Return how large to make a destination that has another size than the source.
-
-    :param capacity: bytes that a guest would see of it now
-    :param physical: bytes that it has, 0 where the storage does not tell
-    """
-    if destination.encryption is None:
-        return f'make it {source} bytes'
-    if physical > capacity:
-        header = physical - capacity
-        return f'make it {source + header} bytes: the LUKS header takes {header}'
-    return f'make it {source} bytes and the LUKS header'

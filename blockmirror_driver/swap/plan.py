@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from oslo_log import log as logging
 
@@ -98,6 +98,9 @@ class Planner:
         if subject.live is not None and all(check.passed is not False for check in found):
             found += self._probe(subject)
             probed_at = Seconds(time.monotonic())
+        if subject.slice_size is not None:
+            sliced = replace(request.destination, slice_size=subject.slice_size)
+            request = replace(request, destination=sliced)
         return Plan(
             request=request,
             checks=tuple(found),

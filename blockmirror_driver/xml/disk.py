@@ -23,7 +23,7 @@ from lxml import etree
 
 from blockmirror_driver import exception, model
 from blockmirror_driver.model.quantity import Bytes
-from blockmirror_driver.xml import document, encryption, grammar
+from blockmirror_driver.xml import document, encryption, grammar, slices
 from blockmirror_driver.xml import source as xml_source
 from blockmirror_driver.xml.compare import same_volume
 
@@ -91,6 +91,7 @@ def _element(disk: model.Disk) -> etree._Element:
     root = etree.Element('disk', {'type': '', 'device': disk.device})
     _build_driver(root, disk.driver)
     root.set('type', xml_source.build(root, disk.source))
+    slices.build(root[-1], disk.slice_size)
     encryption.build(root[-1], disk.encryption)
     # An empty element keeps libvirt from looking for a backing file in the image.
     document.child(root, 'backingStore')
@@ -178,6 +179,7 @@ def parse(xml: str | bytes | etree._Element) -> model.Disk:
         shareable=root.find('shareable') is not None,
         iotune=_parse_iotune(root.find('iotune')),
         encryption=encryption.parse(root),
+        slice_size=slices.parse(root),
         device=device if device in _DEVICES else 'disk',
         logical_block_size=logical,
         physical_block_size=physical,

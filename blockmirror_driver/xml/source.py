@@ -25,7 +25,7 @@ from collections.abc import Callable
 from lxml import etree
 
 from blockmirror_driver import exception, model
-from blockmirror_driver.xml import document, grammar
+from blockmirror_driver.xml import document, grammar, slices
 
 #: Attributes and children that say nothing about which volume it is.
 _VOLATILE_ATTRIBUTES = frozenset({'index', 'startupPolicy', 'fdgroup'})
@@ -213,8 +213,11 @@ def _fingerprint(kind: str, element: etree._Element) -> str:
 def _only(element: etree._Element, attributes: set[str], children: set[str]) -> None:
     if set(element.attrib) - attributes - _VOLATILE_ATTRIBUTES:
         raise _Foreign
-    if any(c.tag not in children and c.tag not in _VOLATILE_CHILDREN for c in element):
-        raise _Foreign
+    for child in element:
+        known = child.tag in children or child.tag in _VOLATILE_CHILDREN
+        # A part of a volume is another volume, unless it is the first part.
+        if not known and (child.tag != slices.TAG or slices.read(child) is None):
+            raise _Foreign
 
 
 def _parse_host(element: etree._Element) -> model.Host:

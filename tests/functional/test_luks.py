@@ -21,7 +21,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.functional.base import FILLED, SIZE, LabTestCase
+from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
 from tests.functional.command import Result
 from tests.lab import oracle
 from tests.lab.guest.guest import Guest
@@ -39,10 +39,10 @@ class LuksTest(LabTestCase):
 
     # -- making ------------------------------------------------------------------------
 
-    def luks(self, kind: str) -> Volume:
+    def luks(self, kind: str, spare: int = 0) -> Volume:
         """A formatted volume that a guest sees ``SIZE`` bytes of, with a key of its own."""
         options = {'give_keyring': True} if kind == 'rbd' else {}
-        volume = self.volume(kind, SIZE + HEADER, **options)
+        volume = self.volume(kind, SIZE + HEADER + spare, **options)
         path = Path(os.environ.get('TMPDIR', '/tmp')) / f'key-{volume.id}'
         path.touch(mode=0o600)
         self.addCleanup(path.unlink)
@@ -82,7 +82,10 @@ class LuksTest(LabTestCase):
         self.assertEqual((0, True), (stat.errors, stat.acked > 0))
         with volume.read_back().open('rb') as stored:
             self.assertEqual(b'LUKS\xba\xbe', stored.read(6))
-        report = oracle.check(self.plain(volume), guest.acked(), FILLED, exact=True)
+        plain = self.plain(volume)
+        with plain.open('r+b') as decrypted:
+            decrypted.truncate(SIZE)
+        report = oracle.check(plain, guest.acked(), FILLED, exact=True)
         self.assertTrue(report.ok, report)
 
     def encryption(self, guest: Guest, *, inactive: bool = False) -> list[str | None]:
@@ -144,13 +147,24 @@ class LuksTest(LabTestCase):
         self.stays(self.move(guest, there), guest, source, 'password')
         small = self.volume('nfs', SIZE)
         self.format_with(small, key)
-        self.stays(self.move(guest, small), guest, source, f'{HEADER} bytes too small')
+        needed = f'make it {SIZE + HEADER} bytes: the LUKS header takes {HEADER}'
+        self.stays(self.move(guest, small), guest, source, f'{HEADER} bytes too small', needed)
         again = self.command.run('format-luks', self.connection(there), '--key-file', key)
         self.assert_error(again, 3, 'is not blank', '--force')
         used = self.command.run('format-luks', self.connection(source), '--key-file', key)
         self.assert_error(used, 3, f'already vda of {guest.name}')
         self.assert_survived(guest, source)
         self.assert_nothing_left(guest)
+
+    def test_a_larger_one(self) -> None:
+        """The header is reckoned into the part that is used."""
+        source, volume = self.volume('file', filled=True), self.luks('iscsi', MIB)
+        guest = self.writing_guest(source)
+        self.assert_ok(self.move(guest, volume, '--allow-larger'))
+        self.assert_on(guest, volume)
+        self.assertEqual(SIZE, guest.size('vda'))
+        guest.wait_acked(20)
+        self.survived(guest, volume)
 
     def test_a_crash_on_either_side_of_the_copy(self) -> None:
         """Recovered without the key: libvirt has it, and forgets it when nobody cites it."""

@@ -38,6 +38,7 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     'reuse_external': (['--no-reuse-external'], False),
     'transient_job': (['--no-transient-job'], False),
     'decrypt': (['--decrypt'], True),
+    'allow_larger': (['--allow-larger'], True),
     'copy_timeout': (['--timeout', '10'], 10.0),
     'pivot_timeout': (['--pivot-timeout', '11'], 11.0),
     'abort_timeout': (['--abort-timeout', '12'], 12.0),

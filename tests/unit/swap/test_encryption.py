@@ -11,12 +11,12 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Which moves of encrypted disks are planned, and what is said of sizes."""
+"""Which moves of encrypted disks are planned."""
 
 import unittest
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Bytes, Disk, Encryption, FileSource, SecretRef, SecretUsage
+from blockmirror_driver.model import Disk, Encryption, FileSource, SecretRef, SecretUsage
 from blockmirror_driver.swap import encryption
 from blockmirror_driver.xml.domain import DomainDisk
 
@@ -52,19 +52,3 @@ class TestJudge(unittest.TestCase):
         for before in (_PLAIN, foreign):
             with self.assertRaises(exception.EncryptedVolume):
                 encryption.judge(live(before, encrypted=True), _LUKS, decrypt=True)
-
-
-class TestWanted(unittest.TestCase):
-    def test_the_header_is_reckoned(self) -> None:
-        source, capacity, physical = Bytes(1000), Bytes(900), Bytes(1100)
-        self.assertEqual(
-            'make it 1000 bytes', encryption.wanted(source, capacity, physical, _PLAIN)
-        )
-        self.assertEqual(
-            'make it 1200 bytes: the LUKS header takes 200',
-            encryption.wanted(source, capacity, physical, _LUKS),
-        )
-        self.assertEqual(
-            'make it 1000 bytes and the LUKS header',
-            encryption.wanted(source, capacity, Bytes(0), _LUKS),
-        )

@@ -77,5 +77,6 @@ FULL = Disk(
         size_iops_sec=7,
     ),
     encryption=Encryption(SecretRef(SecretUsage.VOLUME, uuid=UUID)),
+    slice_size=Bytes(1 << 30),
     device='lun',
 )

@@ -100,7 +100,7 @@ class TestOther(unittest.TestCase):
             'no nfs host': network('', "protocol='nfs' name='/a/b'"),
             'slices': parse(
                 "<disk type='file'><source file='/a'><slices>"
-                "<slice type='storage' offset='0' size='512'/></slices></source></disk>"
+                "<slice type='storage' offset='512' size='512'/></slices></source></disk>"
             ),
             'gluster': network(HOST, "protocol='gluster' name='x'"),
             'nbd with another name in its certificate': network(
