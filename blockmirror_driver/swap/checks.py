@@ -23,8 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import BlockSource, Bytes, Disk, FileSource, NetworkSource, Source
-from blockmirror_driver.swap import encryption, evidence, qos, sizes
+from blockmirror_driver.model import Bytes, Disk, NetworkSource, Source
+from blockmirror_driver.swap import encryption, evidence, methods, qos, sizes
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
@@ -252,28 +252,11 @@ def in_use(hypervisor: Hypervisor, wanted: Source) -> Check:
 
 
 def _method(subject: Subject) -> Check:
-    options = subject.request.options
-    local = isinstance(subject.request.destination.source, FileSource | BlockSource)
-    if options.method == 'rebase':
-        if not local:
-            return failed(
-                'copy-method', 'blockRebase takes local paths only', 'use --method blockcopy'
-            )
-        if subject.persistent:
-            return failed(
-                'copy-method', 'blockRebase works on transient domains only', 'use blockcopy'
-            )
-    elif subject.persistent and not options.transient_job:
-        return failed(
-            'copy-method',
-            'libvirt copies a persistent domain as a transient job only',
-            'add --transient-job',
-        )
-    if not options.reuse_external and not isinstance(
-        subject.request.destination.source, FileSource
-    ):
-        return failed('copy-method', 'libvirt creates local files only', 'add --reuse-external')
-    return passed('copy-method', options.method)
+    request = subject.request
+    told = methods.refusal(request.destination, request.options, persistent=subject.persistent)
+    if told is not None:
+        return failed('copy-method', told.why, told.fix)
+    return passed('copy-method', request.options.method)
 
 
 def _shallow(subject: Subject) -> Check:

@@ -33,6 +33,11 @@ def judge(live: DomainDisk, destination: Disk, *, decrypt: bool) -> str:
             "the guest's disk is encrypted by something else than LUKS of QEMU",
             hint='move it offline',
         )
+    if after is not None and destination.driver.format != 'raw':
+        raise exception.EncryptedVolume(
+            f'LUKS in a {destination.driver.format} image is not supported',
+            hint='use a raw volume',
+        )
     if after is not None:
         how = 'LUKS on both sides' if live.encrypted else 'plain to LUKS'
         return f'{how}; zeros are written encrypted, so the destination will not be thin'

@@ -14,9 +14,10 @@
 """Which moves of encrypted disks are planned."""
 
 import unittest
+from dataclasses import replace
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Disk, Encryption, FileSource, SecretRef, SecretUsage
+from blockmirror_driver.model import Disk, Driver, Encryption, FileSource, SecretRef, SecretUsage
 from blockmirror_driver.swap import encryption
 from blockmirror_driver.xml.domain import DomainDisk
 
@@ -45,6 +46,11 @@ class TestJudge(unittest.TestCase):
         with self.assertRaises(exception.EncryptedVolume) as caught:
             encryption.judge(live(_LUKS, encrypted=True), _PLAIN, decrypt=False)
         self.assertIn('--decrypt', caught.exception.hint)
+
+    def test_within_an_image_format(self) -> None:
+        after = replace(_LUKS, driver=Driver('qcow2'))
+        with self.assertRaises(exception.EncryptedVolume):
+            encryption.judge(live(_PLAIN, encrypted=False), after, decrypt=True)
 
     def test_what_we_do_not_open(self) -> None:
         """The driver says luks, or the encryption is librbd's: refused, even to be decrypted."""

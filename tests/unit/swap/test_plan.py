@@ -21,7 +21,17 @@ from typing import Any
 
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.model import Bytes, BytesPerSecond, Disk, Driver, FileSource, Seconds
+from blockmirror_driver.model import (
+    Bytes,
+    BytesPerSecond,
+    Disk,
+    Driver,
+    Encryption,
+    FileSource,
+    Seconds,
+    SecretRef,
+    SecretUsage,
+)
 from blockmirror_driver.swap.checks import Check
 from blockmirror_driver.swap.owner import is_living_planner
 from blockmirror_driver.swap.plan import Plan
@@ -207,6 +217,26 @@ class DestinationChecksTest(PlanTestCase):
         self.assert_fails('copy-method', 'transient domains', options=rebase, destination=LOCAL)
         self.guest.persistent = False
         self.assert_passes('copy-method', 'rebase', options=rebase, destination=LOCAL)
+
+    def test_what_a_plain_path_can_not_say(self) -> None:
+        """The older call would write over a LUKS header, and behind a part of a volume."""
+        self.guest.persistent = False
+        rebase = CopyOptions(method='rebase')
+        key = SecretRef(SecretUsage.VOLUME, usage='x')
+        encrypted = replace(LOCAL, encryption=Encryption(key))
+        part = replace(LOCAL, slice_size=Bytes(4096))
+        for destination, options in (
+            (encrypted, rebase),
+            (part, rebase),
+            (LOCAL, replace(rebase, allow_larger=True)),
+        ):
+            self.assert_fails(
+                'copy-method', 'blockRebase knows', options=options, destination=destination
+            )
+        creates = CopyOptions(reuse_external=False)
+        self.assert_fails(
+            'copy-method', 'not encrypted yet', options=creates, destination=encrypted
+        )
 
     def test_flags(self) -> None:
         self.assert_fails(
