@@ -35,6 +35,8 @@ from tests.lab.process import run
 WAIT_S = 120.0
 #: The volume API that shows an attachment's connection_info.
 _ATTACHMENTS = '3.44'
+#: The volume API that extends a volume which is attached.
+_EXTENDS_IN_USE = '3.42'
 _COMPUTE = '2.89'
 
 
@@ -265,6 +267,19 @@ class Api:
         path = f'/servers/{server.id}/os-volume_attachments/{volume.id}'
         self.cloud.compute.delete(path)
         self.wait(volume.id, 'available')
+
+    def extend(self, volume: Record, size: int) -> Record:
+        """Make a volume in use larger, in GiB, and wait until Cinder says so."""
+        path, body = f'/volumes/{volume.id}/action', {'os-extend': {'new_size': size}}
+        answer = self.cloud.block_storage.post(path, json=body, microversion=_EXTENDS_IN_USE)
+        if answer.status_code >= 300:
+            raise LabError('cinder', f'{body}: {answer.status_code} {answer.text[:300]}')
+
+        def extended() -> Record | None:
+            found = self.record(volume.id)
+            return found if (found.size, found.status) == (size, 'in-use') else None
+
+        return wait_until(extended, WAIT_S, f'volume {volume.id} has {size} GiB')
 
     def delete_volume(self, volume_id: str) -> None:
         """Delete a volume, whatever state it is in, and wait until it is gone."""

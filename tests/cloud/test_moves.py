@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from tests.cloud import site as places
 from tests.cloud.base import CloudTestCase
+from tests.lab.deadline import wait_until
 
 #: Every backend once as the source and once as the destination.
 _ROUND = {
@@ -73,6 +74,20 @@ class MovesTest(CloudTestCase):
         self.api.start(server)
         self.assertEqual(checksum, server.crc('vda', 0, 256 << 20))
         self.assert_agreed(server, volume, 'vda')
+
+    def test_extended_between_two_moves(self) -> None:
+        """A network disk grows while the guest writes, and is as large wherever it moves."""
+        server = self.server()
+        volume, dev = self.attached(server, 'rbd1')
+        self.writing(server, dev)
+        self.api.retype(volume, 'rbd2')
+        volume = self.assert_moved(server, volume, dev, 'rbd2')
+        self.writing(server, dev)
+        volume = self.api.extend(volume, 2)
+        wait_until(lambda: server.size(dev) == 2 << 30, 60, 'the guest sees the new size')
+        self.api.retype(volume, 'rbd1')
+        volume = self.assert_moved(server, volume, dev, 'rbd1')
+        self.assertEqual((2, 2 << 30), (volume.size, server.size(dev)))
 
     def test_two_volumes_of_a_server_at_a_time(self) -> None:
         server = self.server()
