@@ -89,6 +89,23 @@ class MovesTest(CloudTestCase):
         volume = self.assert_moved(server, volume, dev, 'rbd1')
         self.assertEqual((2, 2 << 30), (volume.size, server.size(dev)))
 
+    def test_steered_from_the_host(self) -> None:
+        """``hold``, ``speed``, ``pivot`` and ``watch`` reach the swap that nova-compute runs."""
+        server, volume, dev, swap_id = self.slow_copy()
+        self.api.blockmirror('hold', swap_id)
+        self.api.blockmirror('speed', swap_id, '0')
+
+        def state() -> str:
+            return ''.join(one['state'] for one in self.our_swaps(server))
+
+        wait_until(lambda: state() == 'held', 120, 'the swap is held')
+        server.wait_acked(20)
+        self.assertEqual('held', state())
+        self.api.blockmirror('pivot', swap_id)
+        # It ends with the swap, and fails unless that did well.
+        self.api.blockmirror('watch', swap_id)
+        self.assert_moved(server, volume, dev, 'rbd2')
+
     def test_two_volumes_of_a_server_at_a_time(self) -> None:
         server = self.server()
         first, second = self.attached(server, 'rbd1'), self.attached(server, 'nfs1')
