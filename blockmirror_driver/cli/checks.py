@@ -45,13 +45,7 @@ class Plan(TableCommand):
         from blockmirror_driver.swap.request import SwapRequest
 
         options = CopyOptions.from_conf(self.app.conf, **arguments.copy_options(parsed_args))
-        disk = destination.from_connection_info(
-            parsed_args.connection_info,
-            parsed_args.disk,
-            self.app.conf,
-            self.app.stdin,
-            key_file=parsed_args.key_file,
-        )
+        disk = destination.from_arguments(parsed_args, parsed_args.disk, self.app)
         for note in disk.notes:
             self.app.say(f'note: {note}')
         plan = self.app.service.plan(

@@ -157,13 +157,7 @@ class Swap(RunningCommand):
             hold_until=parsed_args.hold_until,
             **arguments.copy_options(parsed_args),
         )
-        disk = destination.from_connection_info(
-            parsed_args.connection_info,
-            parsed_args.disk,
-            self.app.conf,
-            self.app.stdin,
-            key_file=parsed_args.key_file,
-        )
+        disk = destination.from_arguments(parsed_args, parsed_args.disk, self.app)
         show_notes(self, disk)
         request = SwapRequest(
             parsed_args.domain,

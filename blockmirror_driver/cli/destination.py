@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -25,6 +26,7 @@ from typing import Any, NoReturn, TextIO
 from oslo_config import cfg
 
 from blockmirror_driver import disk_for, exception
+from blockmirror_driver.cli.app import BlockmirrorApp
 from blockmirror_driver.model import BlockSource, Disk, Driver, FileSource, Secret
 from blockmirror_driver.model.disk import Format
 from blockmirror_driver.xml import disk as xml_disk
@@ -102,6 +104,16 @@ def from_connection_info(
         raise exception.UsageError('standard input is either the connection_info or the key')
     key = None if key_file is None else read_key(key_file)
     return disk_for(read_connection_info(path, stdin), dev, conf=conf, key=key)
+
+
+def from_arguments(parsed: argparse.Namespace, dev: str, app: BlockmirrorApp) -> Disk:
+    """Return the disk of CONNECTION.json and ``--key-file``; see :func:`from_connection_info`.
+
+    :param app: ours, with its configuration.
+    """
+    return from_connection_info(
+        parsed.connection_info, dev, app.conf, app.stdin, key_file=parsed.key_file
+    )
 
 
 def read_key(path: str) -> Secret:

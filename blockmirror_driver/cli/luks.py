@@ -55,13 +55,7 @@ class FormatLuks(PlainCommand):
 
         if parsed_args.key_file is None:
             raise exception.UsageError('a key is needed', hint='give --key-file')
-        disk = destination.from_connection_info(
-            parsed_args.connection_info,
-            'vda',
-            self.app.conf,
-            self.app.stdin,
-            key_file=parsed_args.key_file,
-        )
+        disk = destination.from_arguments(parsed_args, 'vda', self.app)
         used = checks.in_use(self.app.service.hypervisor, disk.source)
         if used.passed is False or (used.passed is None and not parsed_args.force):
             raise exception.DestinationUnusable(used.detail, hint='nothing was written')

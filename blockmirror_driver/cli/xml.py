@@ -40,13 +40,7 @@ class Xml(PlainCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Print it."""
-        disk = destination.from_connection_info(
-            parsed_args.connection_info,
-            parsed_args.target,
-            self.app.conf,
-            self.app.stdin,
-            key_file=parsed_args.key_file,
-        )
+        disk = destination.from_arguments(parsed_args, parsed_args.target, self.app)
         text = pretty(disk)
         encoding = self.app.stdout.encoding or 'utf-8'
         # What the terminal can't show is still the same XML as a character reference.

@@ -39,7 +39,7 @@ LOG = log.getLogger(__name__)
 #: Seconds for making what was written durable: one command to the storage.
 _FLUSH_TIMEOUT = Seconds(600.0)
 #: The storage has what the tool wrote when it says so; ``unsafe``, the default, never asks.
-_CACHE = ('-t', 'writeback')
+CACHE = ('-t', 'writeback')
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def copy(
     _compare_sizes(images, sizes)
     limits = Limits(wishes.timeout, cancelled)
     _convert(images, wishes, limits, progress)
-    _flush(images[1])
+    flush(images[1])
     if wishes.verify:
         _verify(images, limits, progress)
     return Copied(sizes[0], Seconds(time.monotonic() - started))
@@ -151,7 +151,7 @@ def _convert(
     limits: Limits,
     progress: Callable[[str, float], None],
 ) -> None:
-    command = ['qemu-img', 'convert', '-n', '-p', *_CACHE]
+    command = ['qemu-img', 'convert', '-n', '-p', *CACHE]
     command += ['-f', images[0].format, '-O', images[1].format]
     if wishes.target_is_zero:
         command.append('--target-is-zero')
@@ -162,8 +162,11 @@ def _convert(
         raise exception.CopyFailed(f'{images[0].name} to {images[1].name}: {ended.reason}')
 
 
-def _flush(image: Blockdev) -> None:
-    """Make it durable: closing an image flushes too, but tells nobody when that fails."""
+def flush(image: Blockdev) -> None:
+    """Make it durable: closing an image flushes too, but tells nobody when that fails.
+
+    :raise CopyFailed: what was written may be lost.
+    """
     command = ['qemu-io', '-c', 'flush', '-f', image.format]
     ended = tool.run(command, [image], Limits(_FLUSH_TIMEOUT))
     if ended.code:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, Disk, FileSource, Secret
-from blockmirror_driver.qemu import blockdev, tool
+from blockmirror_driver.qemu import blockdev, copy, tool
 from blockmirror_driver.qemu.blockdev import Blockdev
 from blockmirror_driver.qemu.tool import Limits
 
@@ -82,10 +82,8 @@ def _make(header: Path, key: Secret, limits: Limits) -> None:
 
 
 def _write(header: Blockdev, image: Blockdev, limits: Limits) -> None:
-    convert = ['qemu-img', 'convert', '-n', '-t', 'writeback', '-f', 'raw', '-O', image.format]
+    convert = ['qemu-img', 'convert', '-n', *copy.CACHE, '-f', 'raw', '-O', image.format]
     ended = tool.run(convert, [header, image], limits)
-    if not ended.code:
-        # Closing an image flushes too, but tells nobody when that fails.
-        ended = tool.run(['qemu-io', '-c', 'flush', '-f', image.format], [image], limits)
     if ended.code:
         raise exception.CopyFailed(f'{image.name}: the header was not written: {ended.reason}')
+    copy.flush(image)

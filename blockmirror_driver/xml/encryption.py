@@ -18,7 +18,8 @@ from __future__ import annotations
 from lxml import etree
 
 from blockmirror_driver import exception, model
-from blockmirror_driver.xml import document, grammar
+from blockmirror_driver.xml import document
+from blockmirror_driver.xml import secret as xml_secret
 
 #: What libvirt writes where the XML says nothing; librbd's own is another thing.
 _ENGINE = 'qemu'
@@ -34,13 +35,8 @@ def build(source: etree._Element, encryption: model.Encryption | None) -> None:
     ref = encryption.secret
     if encryption.format != 'luks' or ref is None or ref.type is not model.SecretUsage.VOLUME:
         raise exception.InvalidDisk('only LUKS with a passphrase can be built')
-    if (ref.uuid is None) == (ref.usage is None):
-        raise exception.InvalidDisk('a secret is cited by uuid or by usage')
-    if ref.uuid is not None and grammar.uuid_text(ref.uuid) != ref.uuid:
-        raise exception.InvalidDisk('the uuid of a secret is not one')
     element = document.child(source, 'encryption', {'format': encryption.format})
-    cited = {'type': 'passphrase', 'uuid': ref.uuid, 'usage': ref.usage}
-    document.child(element, 'secret', cited)
+    document.child(element, 'secret', {'type': 'passphrase', **xml_secret.reference(ref)})
 
 
 def parse(disk: etree._Element) -> model.Encryption | None:
@@ -56,13 +52,5 @@ def parse(disk: etree._Element) -> model.Encryption | None:
     usual = len(secrets) == 1 and secrets[0].get('type') == 'passphrase'
     if engine != _ENGINE:
         kind, usual = f'{kind} by {engine}', False
-    return model.Encryption(_ref(secrets[0]) if usual else None, format=kind)
-
-
-def _ref(secret: etree._Element) -> model.SecretRef:
-    uuid = secret.get('uuid')
-    return model.SecretRef(
-        model.SecretUsage.VOLUME,
-        uuid=grammar.uuid_text(uuid) if uuid else None,
-        usage=secret.get('usage'),
-    )
+    ref = xml_secret.referred(secrets[0], model.SecretUsage.VOLUME) if usual else None
+    return model.Encryption(ref, format=kind)

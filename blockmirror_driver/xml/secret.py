@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from lxml import etree
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import SecretUsage
+from blockmirror_driver.model import SecretRef, SecretUsage
 from blockmirror_driver.xml import document, grammar
 
 #: The child of ``<usage>`` that holds the name, by the usage's type (secret.rng).
@@ -86,6 +86,26 @@ def parse(xml: str | bytes) -> SecretInfo:
         ephemeral=root.get('ephemeral') == 'yes',
         private=root.get('private') == 'yes',
         description=root.findtext('description', ''),
+    )
+
+
+def reference(ref: SecretRef) -> dict[str, str | None]:
+    """Return the attributes by which XML cites a secret.
+
+    :raise InvalidDisk: when that is neither a uuid nor a usage, or both.
+    """
+    if (ref.uuid is None) == (ref.usage is None):
+        raise exception.InvalidDisk('a secret is cited by uuid or by usage')
+    if ref.uuid is not None and grammar.uuid_text(ref.uuid) != ref.uuid:
+        raise exception.InvalidDisk('the uuid of a secret is not one')
+    return {'uuid': ref.uuid, 'usage': ref.usage}
+
+
+def referred(element: etree._Element, usage_type: SecretUsage) -> SecretRef:
+    """Return what an element cites. Never raises."""
+    uuid = element.get('uuid')
+    return SecretRef(
+        usage_type, uuid=grammar.uuid_text(uuid) if uuid else None, usage=element.get('usage')
     )
 
 

@@ -26,6 +26,7 @@ from lxml import etree
 
 from blockmirror_driver import exception, model
 from blockmirror_driver.xml import document, grammar, slices
+from blockmirror_driver.xml import secret as xml_secret
 
 #: Attributes and children that say nothing about which volume it is.
 _VOLATILE_ATTRIBUTES = frozenset({'index', 'startupPolicy', 'fdgroup'})
@@ -85,16 +86,11 @@ def _build_auth(source: etree._Element, auth: model.Auth | None) -> None:
     ref = auth.secret
     if not grammar.is_generic_name(auth.username):
         raise exception.InvalidDisk("libvirt's schema does not allow this user name in <auth>")
-    if (ref.uuid is None) == (ref.usage is None):
-        raise exception.InvalidDisk('a secret is cited by uuid or by usage')
-    if ref.uuid is not None and grammar.uuid_text(ref.uuid) != ref.uuid:
-        raise exception.InvalidDisk('the uuid of a secret is not one')
+    cited = xml_secret.reference(ref)
     if ref.usage is not None and not grammar.is_object_name(ref.usage):
         raise exception.InvalidDisk("libvirt's schema does not allow this usage of a secret")
     element = document.child(source, 'auth', {'username': auth.username})
-    document.child(
-        element, 'secret', {'type': ref.type.value, 'uuid': ref.uuid, 'usage': ref.usage}
-    )
+    document.child(element, 'secret', {'type': ref.type.value, **cited})
 
 
 def _build_rbd(parent: etree._Element, rbd: model.RbdSource) -> None:
@@ -242,11 +238,7 @@ def _parse_auth(element: etree._Element, disk_like: etree._Element) -> model.Aut
         usage_type = model.SecretUsage(secret.get('type'))
     except ValueError as exc:
         raise _Foreign from exc
-    uuid = secret.get('uuid')
-    ref = model.SecretRef(
-        usage_type, uuid=grammar.uuid_text(uuid) if uuid else None, usage=secret.get('usage')
-    )
-    return model.Auth(node.get('username', ''), ref)
+    return model.Auth(node.get('username', ''), xml_secret.referred(secret, usage_type))
 
 
 def _parse_rbd(element: etree._Element, disk_like: etree._Element) -> model.Source:

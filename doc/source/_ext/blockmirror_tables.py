@@ -18,7 +18,6 @@
 ``.. states:: swap|mirror``    each state, what holds in it and what may follow
 ``.. evidence::``              what the reconciler decides for every evidence there can be
 ``.. rooms::``                 each room with the first line of its docstring
-``.. campaign:: FILE TABLE``    one table of a thrasher's report
 ``.. virsh-options::``         virsh blockcopy's options beside those of blockmirror copy
 """
 
@@ -28,7 +27,6 @@ import enum
 import importlib
 import inspect
 import itertools
-import json
 import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -208,23 +206,6 @@ class VirshOptions(Table):
             yield f'``{line}``', f'``{shown}``', text
 
 
-class Campaign(Table):
-    """A table of a report of ``python -m tests.thrash``: how often each thing happened."""
-
-    required_arguments = 2
-    header = ('What', 'Times')
-    widths = '70 30'
-
-    def rows(self) -> Iterator[Sequence[str]]:
-        """The most frequent first."""
-        file, table = self.arguments
-        path = Path(self.env.doc2path(self.env.docname)).with_name(file)
-        self.env.note_dependency(str(path))
-        counts = json.loads(path.read_text())[table]
-        for what, times in sorted(counts.items(), key=lambda one: -one[1]):
-            yield what, f'{times:,}'
-
-
 def _states(code: int) -> str:
     found = [state.name for state, codes in swap_states.EXIT_CODES.items() if code in codes]
     return ', '.join(found) or 'none was begun'
@@ -249,6 +230,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive('states', States)
     app.add_directive('evidence', EvidenceTable)
     app.add_directive('rooms', Rooms)
-    app.add_directive('campaign', Campaign)
     app.add_directive('virsh-options', VirshOptions)
     return {'version': '1', 'parallel_read_safe': True, 'parallel_write_safe': True}
