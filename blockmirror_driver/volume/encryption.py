@@ -19,11 +19,11 @@ whoever asks for the disk has to bring: it is in Barbican, or wherever castellan
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Disk, Encryption, Secret, SecretRef, SecretSpec, SecretUsage
+from blockmirror_driver.volume import placeholder
 from blockmirror_driver.volume.connection_info import ConnectionInfo
 
 #: What LUKS takes (LUKS_PASSPHRASE limits of cryptsetup, 512 KiB) and more than any key has.
@@ -50,8 +50,7 @@ def applied(info: ConnectionInfo, disk: Disk, key: Secret | None) -> Disk:
             f'LUKS in a {disk.driver.format} image is not supported', hint='use a raw volume'
         )
     # Only tells it from the disk's other secret; the store gives it its real name.
-    digest = hashlib.sha256(disk.source.describe().encode()).hexdigest()
-    ref = SecretRef(SecretUsage.VOLUME, usage=f'blockmirror.luks.{digest[:16]}')
-    assert ref.usage is not None
-    spec = SecretSpec(ref.type, ref.usage, key)
-    return replace(disk, encryption=Encryption(ref), secrets=(*disk.secrets, spec))
+    usage = placeholder.name(SecretUsage.VOLUME, '', disk.source.describe())
+    spec = SecretSpec(SecretUsage.VOLUME, usage, key)
+    encryption = Encryption(SecretRef(SecretUsage.VOLUME, usage=usage))
+    return replace(disk, encryption=encryption, secrets=(*disk.secrets, spec))

@@ -31,7 +31,12 @@ def cite(
 
     :param volume: what tells the volume from others; only its hash is seen.
     """
-    digest = hashlib.sha256(f'{usage_type.value}\0{username}\0{volume}'.encode()).hexdigest()
-    usage = f'blockmirror.{usage_type.value}.{digest[:16]}'
+    usage = name(usage_type, username, volume)
     spec = SecretSpec(usage_type, usage, Secret(value))
     return Auth(username, SecretRef(usage_type, usage=usage)), spec
+
+
+def name(usage_type: SecretUsage, username: str, volume: str) -> str:
+    """Return the placeholder of a secret; ``username`` is empty where there is none."""
+    digest = hashlib.sha256(f'{usage_type.value}\0{username}\0{volume}'.encode()).hexdigest()
+    return f'blockmirror.{usage_type.value}.{digest[:16]}'
