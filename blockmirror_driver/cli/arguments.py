@@ -133,9 +133,9 @@ def add_copy_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--method',
-        choices=('auto', 'blockcopy', 'rebase'),
-        help='the libvirt call: virDomainBlockCopy (auto, blockcopy), or virDomainBlockRebase '
-        '(local paths, transient domains)',
+        metavar='METHOD',
+        help='auto or blockcopy: virDomainBlockCopy; rebase: virDomainBlockRebase (local paths, '
+        'transient domains); qmp: blockdev-mirror of QEMU, which libvirt does not see',
     )
     for name, text in (
         ('bandwidth', 'bytes per second, for example 100MiB; 0 is unlimited'),
@@ -169,6 +169,13 @@ def add_permissions(group: argparse._ArgumentGroup) -> None:
         default=None,
         help='take a larger destination; the guest goes on to see as many bytes as now',
     )
+    group.add_argument(
+        '--pivot-behind-libvirt',
+        action='store_true',
+        default=None,
+        help='with --method qmp: switch the guest all the same. libvirt names the old volume '
+        'until the guest is powered off; nothing may migrate it or copy this disk before',
+    )
 
 
 def add_times(group: argparse._ArgumentGroup) -> None:
@@ -198,6 +205,7 @@ def copy_options(parsed: argparse.Namespace) -> dict[str, Any]:
         'transient_job',
         'decrypt',
         'allow_larger',
+        'pivot_behind_libvirt',
         'copy_timeout',
         'pivot_timeout',
         'abort_timeout',

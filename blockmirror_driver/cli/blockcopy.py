@@ -28,6 +28,7 @@ from blockmirror_driver.cli.copying import Columns, RunningCommand, show_notes
 from blockmirror_driver.mirror.options import LARGEST, CopyOptions
 from blockmirror_driver.model import Disk
 from blockmirror_driver.model.disk import Format
+from blockmirror_driver.qemu import filename
 from blockmirror_driver.swap.request import Ending, SwapRequest
 from blockmirror_driver.swap.states import SwapState
 
@@ -73,9 +74,10 @@ class Copy(RunningCommand):
         group = parser.add_argument_group('not of virsh')
         group.add_argument(
             '--method',
-            choices=('auto', 'blockcopy', 'rebase'),
-            help='virDomainBlockCopy (auto, blockcopy), or virDomainBlockRebase (local paths and '
-            'transient domains only)',
+            metavar='METHOD',
+            help='auto or blockcopy: virDomainBlockCopy; rebase: virDomainBlockRebase (local '
+            'paths and transient domains only); qmp: blockdev-mirror of QEMU, which libvirt does '
+            'not see, and taints the domain for',
         )
         arguments.add_key_file(group)
         arguments.add_permissions(group)
@@ -136,6 +138,8 @@ class Copy(RunningCommand):
         if kind == 'xml':
             return destination.from_xml(path, parsed.disk), False
         disk_format: Format = parsed.disk_format or 'raw'
+        if kind == 'qemu':
+            return filename.disk_of(path, parsed.disk, disk_format), True
         disk = destination.from_path(path, parsed.disk, disk_format, block_device=parsed.blockdev)
         return disk, False
 
@@ -153,10 +157,13 @@ def check(parsed: argparse.Namespace) -> None:
     path = parsed.dest if parsed.dest is not None else parsed.dest_option
     if parsed.key_file and (path is None or destination.kind_of(path) != 'json'):
         raise exception.UsageError('--key-file is for a connection_info only', hint=_HINT)
-    if path is None or destination.kind_of(path) != 'path':
-        for value, name in ((parsed.disk_format, '--format'), (parsed.blockdev, '--blockdev')):
-            if value:
-                raise exception.UsageError(f'{name} is for a path only', hint=_HINT)
+    kind = 'xml' if path is None else destination.kind_of(path)
+    for value, name, kinds in (
+        (parsed.disk_format, '--format', ('path', 'qemu')),
+        (parsed.blockdev, '--blockdev', ('path',)),
+    ):
+        if value and kind not in kinds:
+            raise exception.UsageError(f'{name} is for a path only', hint=_HINT)
     waits = parsed.wait or parsed.pivot or parsed.finish or parsed.timeout is not None
     for value, name in ((parsed.verbose, '--verbose'), (parsed.asynchronous, '--async')):
         if value and not waits:
@@ -190,6 +197,7 @@ def overrides(parsed: argparse.Namespace, *, exists: bool) -> dict[str, Any]:
         'transient_job': parsed.transient_job,
         'decrypt': parsed.decrypt,
         'allow_larger': parsed.allow_larger,
+        'pivot_behind_libvirt': parsed.pivot_behind_libvirt,
         'copy_timeout': parsed.timeout,
         'abort_timeout': ASYNC_ABORT if parsed.asynchronous else None,
     }
@@ -215,8 +223,9 @@ def _add_destination(parser: argparse.ArgumentParser) -> None:
         'dest',
         metavar='DEST',
         nargs='?',
-        help='the destination: NAME.json is a connection_info, NAME.xml is a <disk>, everything '
-        'else is a local path',
+        help='the destination: NAME.json is a connection_info, NAME.xml is a <disk>, what begins '
+        "with nbd:, rbd: or json: is QEMU's own name of it (--method qmp), everything else is a "
+        'local path',
     )
     group = parser.add_argument_group('destination')
     group.add_argument('--dest', dest='dest_option', metavar='DEST', help='the same as DEST')

@@ -29,6 +29,7 @@ from blockmirror_driver import disk_for, exception
 from blockmirror_driver.cli.app import BlockmirrorApp
 from blockmirror_driver.model import BlockSource, Disk, Driver, FileSource, Secret
 from blockmirror_driver.model.disk import Format
+from blockmirror_driver.qemu import filename
 from blockmirror_driver.xml import disk as xml_disk
 
 #: What a connection_info or a <disk> may take, in bytes. Real ones have a few thousand.
@@ -151,13 +152,15 @@ def from_path(path: str, dev: str, disk_format: Format, *, block_device: bool) -
 
 
 def kind_of(path: str) -> str:
-    """Tell by the name alone what a destination is: ``json``, ``xml`` or ``path``.
+    """Tell by the name alone what a destination is: ``json``, ``xml``, ``qemu`` or ``path``.
 
     Never by content: a destination's content belongs to a guest, which could make an image
     look like a ``<disk>`` that leads somewhere else.
     """
     if path == STDIN:
         return 'json'
+    if path.startswith(filename.PREFIXES):
+        return 'qemu'
     suffix = Path(path).suffix.lower()
     return {'.json': 'json', '.xml': 'xml'}.get(suffix, 'path')
 

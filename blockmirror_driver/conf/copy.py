@@ -18,6 +18,21 @@ from __future__ import annotations
 from oslo_config import cfg
 
 OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'copy_method',
+        default='auto',
+        help="""
+How a copy is started.
+
+Possible values:
+
+* ``auto``, ``blockcopy``: libvirt's virDomainBlockCopy
+* ``rebase``: libvirt's virDomainBlockRebase, for local paths and transient domains only
+* ``qmp``: QEMU's own blockdev-mirror, behind libvirt's back. It taints the domain, and ends with
+  a copy, not with a pivot; not for use by nova-compute.
+* another name of the entry points in ``blockmirror.copy_methods``.
+""",
+    ),
     cfg.IntOpt(
         'bandwidth',
         default=0,

@@ -134,7 +134,9 @@ class CompletedEvent:
 
 @dataclass(frozen=True, slots=True)
 class FailedEvent:
-    """The hypervisor says that a job on the disk failed."""
+    """The hypervisor says that a job on the disk failed; ``reason`` is mostly empty."""
+
+    reason: str = ''
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,6 @@ MirrorEvent: TypeAlias = (
 _BY_STATUS: dict[BlockJobStatus, MirrorEvent] = {
     BlockJobStatus.READY: ReadyEvent(),
     BlockJobStatus.COMPLETED: CompletedEvent(),
-    BlockJobStatus.FAILED: FailedEvent(),
     BlockJobStatus.CANCELED: CanceledEvent(),
 }
 
@@ -234,12 +235,18 @@ __all__ = (
 def translate(event: HypervisorEvent, uuid: str, dev: str) -> MirrorEvent | None:
     """Turn what the hypervisor says into what concerns this disk; ``None`` for the rest."""
     match event:
-        case BlockJobEvent(domain_uuid=u, dev=d, job_type=t, status=status):
+        case BlockJobEvent(domain_uuid=u, dev=d, job_type=t):
             ours = u == uuid and d == dev and t == JOB_TYPE_COPY
-            return _BY_STATUS.get(status) if ours else None
+            return _of_job(event) if ours else None
         case LifecycleEvent(domain_uuid=u, event=Lifecycle.STOPPED | Lifecycle.CRASHED):
             return GuestStopped() if u == uuid else None
         case LifecycleEvent():
             return None
         case _:
             return event
+
+
+def _of_job(event: BlockJobEvent) -> MirrorEvent | None:
+    if event.status is BlockJobStatus.FAILED:
+        return FailedEvent(event.reason)
+    return _BY_STATUS.get(event.status)

@@ -70,10 +70,10 @@ class MirrorModel:
 
     ``told`` and ``stopped`` are hearsay that waits for a reading. ``asked``: a start went
     out and was not answered. ``answered``: no call of ours can still be under way.
-    ``refused``: why the hypervisor refused the pivot. ``may_have_switched``: a pivot was
-    asked for and was not refused for certain. ``abort_asked``: by us. ``repeat_abort``: the
-    abort may never have arrived. ``gone_since``: when a reading
-    first found no job (seconds).
+    ``refused``: why the hypervisor refused the pivot. ``failed``: why it says that the job
+    failed. ``may_have_switched``: a pivot was asked for and was not refused for certain.
+    ``abort_asked``: by us. ``repeat_abort``: the abort may never have arrived.
+    ``gone_since``: when a reading first found no job (seconds).
     """
 
     state: JobState = JobState.NONE
@@ -83,6 +83,7 @@ class MirrorModel:
     asked: bool = False
     answered: bool = False
     refused: str = ''
+    failed: str = ''
     may_have_switched: bool = False
     abort_asked: bool = False
     repeat_abort: bool = False
@@ -152,8 +153,9 @@ def _ready(model: MirrorModel, _event: MirrorEvent) -> Step:
 
 
 def _tells(told: Told) -> Callable[[MirrorModel, MirrorEvent], Step]:
-    def rule(model: MirrorModel, _event: MirrorEvent) -> Step:
-        return replace(model, told=told), _read_unless_none(model)
+    def rule(model: MirrorModel, event: MirrorEvent) -> Step:
+        failed = event.reason if isinstance(event, ev.FailedEvent) else ''
+        return replace(model, told=told, failed=failed), _read_unless_none(model)
 
     return rule
 

@@ -16,7 +16,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias, get_args
+from importlib import metadata
+from typing import Any
 
 from oslo_config import cfg
 
@@ -24,8 +25,12 @@ from blockmirror_driver import conf as bm_conf
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, BytesPerSecond, Seconds
 
-#: ``auto`` is ``blockcopy``; ``rebase`` is the older call, see ``mirror.methods.rebase``.
-Method: TypeAlias = Literal['auto', 'blockcopy', 'rebase']
+#: The stevedore namespace of the ways to copy, see ``mirror.methods``.
+NAMESPACE = 'blockmirror.copy_methods'
+#: The ways that come with this package; ``auto`` is ``blockcopy``.
+METHODS = ('auto', 'blockcopy', 'rebase', 'qmp')
+#: The one that libvirt does not see, see ``mirror.passthrough``.
+QMP = 'qmp'
 
 #: QEMU's mirror takes a granularity of 512 bytes to 64 MiB (qapi/block-core.json).
 GRANULARITY_MIN, GRANULARITY_MAX = 512, 64 * 1024 * 1024
@@ -52,13 +57,15 @@ class CopyOptions:
     blockcopy`` does without its flags: libvirt then creates a local destination, or
     refuses a persistent domain. ``decrypt`` lets what is encrypted go to a plain volume.
     ``allow_larger`` takes a larger destination, of which the guest sees as much as before.
+    ``pivot_behind_libvirt`` lets a copy by ``qmp`` pivot, after which libvirt's live XML is
+    wrong until the guest is powered off.
     ``hold_until`` (seconds since the epoch, 0 is never) ends the
     waiting of a swap that is held in READY.
 
     :raise UsageError: when a value is out of range.
     """
 
-    method: Method = 'auto'
+    method: str = 'auto'
     bandwidth: BytesPerSecond = BytesPerSecond(0)
     granularity: Bytes = Bytes(0)
     buf_size: Bytes = Bytes(0)
@@ -68,6 +75,7 @@ class CopyOptions:
     transient_job: bool = True
     decrypt: bool = False
     allow_larger: bool = False
+    pivot_behind_libvirt: bool = False
     copy_timeout: Seconds = Seconds(86400.0)
     pivot_timeout: Seconds = Seconds(60.0)
     abort_timeout: Seconds = Seconds(60.0)
@@ -78,7 +86,8 @@ class CopyOptions:
     hold_until: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
+        # Reading the metadata of all packages takes a while; ours need it not.
+        if self.method not in METHODS and self.method not in _registered():
             raise exception.UsageError(f'no such way to copy: {self.method}')
         for name in ('bandwidth', 'granularity', 'buf_size'):
             value = getattr(self, name)
@@ -107,9 +116,15 @@ class CopyOptions:
         unknown = sorted(set(overrides) - known)
         if unknown:
             raise exception.UsageError(f'no such option of a copy: {", ".join(unknown)}')
+        if overrides.get('method') is None:
+            overrides['method'] = group.copy_method
         values: dict[str, Any] = {name: getattr(group, name) for name in known if name in group}
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls(**values)
+
+
+def _registered() -> frozenset[str]:
+    return frozenset(metadata.entry_points(group=NAMESPACE).names)
 
 
 def check_granularity(value: int) -> None:

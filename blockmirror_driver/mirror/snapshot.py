@@ -63,6 +63,8 @@ def snapshot(model: MirrorModel, progress: Progress) -> MirrorSnapshot:
     reason = _BY_CAUSE[model.cause]
     if model.cause is Cause.PIVOT_REFUSED and model.refused:
         reason = f'{reason}: {model.refused}'
+    if model.cause is Cause.JOB_FAILED and model.failed:
+        reason = f'the hypervisor reported that the copy failed: {model.failed}'
     if model.state is JobState.STALLED:
         reason = f'nothing was moved for {progress.stalled_for:.0f} s'
     return MirrorSnapshot(

@@ -21,6 +21,7 @@ into libvirt's ``<disk>`` and back. Field names follow libvirt's domain XML
 from __future__ import annotations
 
 import enum
+import json
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -67,12 +68,13 @@ class SecretSpec:
 
     ``usage`` is a placeholder which the volume driver chose and which the disk's
     :class:`SecretRef` cites; the secret store gives it our prefix, a life and a uuid,
-    and hands back a disk that cites it (see :meth:`Disk.with_secret`).
+    and hands back a disk that cites it (see :meth:`Disk.with_secret`). ``uuid`` is that.
     """
 
     type: SecretUsage
     usage: str
     value: Secret = field(repr=False)
+    uuid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,26 @@ class BlockSource:
 
 
 @dataclass(frozen=True, slots=True)
+class QemuSource:
+    """What QEMU opens and libvirt has no name for.
+
+    ``options`` are ``BlockdevOptions`` of QEMU's QAPI, as JSON with sorted keys, of a storage
+    (no format), and without any secret. It never reaches libvirt.
+    """
+
+    options: str
+
+    @property
+    def driver(self) -> str:
+        """QEMU's block driver."""
+        return str(json.loads(self.options).get('driver', '?'))
+
+    def describe(self) -> str:
+        """Name the driver."""
+        return f'qemu:{self.driver}'
+
+
+@dataclass(frozen=True, slots=True)
 class OtherSource:
     """A source that we can swap away from and compare, but not build.
 
@@ -230,7 +252,7 @@ class OtherSource:
 
 
 NetworkSource: TypeAlias = RbdSource | IscsiSource | NfsSource | NbdSource
-Source: TypeAlias = NetworkSource | FileSource | BlockSource | OtherSource
+Source: TypeAlias = NetworkSource | FileSource | BlockSource | QemuSource | OtherSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +344,13 @@ class Disk:
 
     def with_secret(self, spec: SecretSpec, ref: SecretRef) -> Disk:
         """Return the disk citing ``ref`` wherever it cited ``spec``'s placeholder."""
+        disk = self._citing(spec, ref)
+        if disk is self:
+            return self
+        defined = tuple(replace(s, uuid=ref.uuid) if s == spec else s for s in self.secrets)
+        return replace(disk, secrets=defined)
+
+    def _citing(self, spec: SecretSpec, ref: SecretRef) -> Disk:
         encryption, auth = self.encryption, getattr(self.source, 'auth', None)
         if encryption and encryption.secret and encryption.secret.usage == spec.usage:
             return replace(self, encryption=replace(encryption, secret=ref))

@@ -33,14 +33,19 @@ from blockmirror_driver.model import (
     FileSource,
     Host,
     IscsiSource,
+    NbdSource,
     NfsSource,
+    QemuSource,
     RbdSource,
     Secret,
     SecretRef,
+    Source,
 )
 
 #: What monitors listen on for messenger v1 (ceph.com, "ms_bind"); QEMU wants a port for each.
 _CEPH_PORT = 6789
+#: IANA's nbd; QEMU wants one.
+_NBD_PORT = 10809
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,8 @@ def of(disk: Disk, prefix: str) -> Blockdev:
     """
     if disk.driver.format not in ('raw', 'qcow2'):
         raise exception.UnsupportedVolume('only raw and qcow2 images are copied')
-    protocol, secrets = _protocol(disk, f'{prefix}-secret')
+    secret_id, key_id = secret_ids(prefix)
+    protocol, secrets = _protocol(disk, secret_id)
     options: dict[str, Any] = {'driver': disk.driver.format, 'file': protocol}
     if disk.driver.format == 'qcow2':
         options['backing'] = None
@@ -82,15 +88,22 @@ def of(disk: Disk, prefix: str) -> Blockdev:
         key = _value(disk, disk.encryption.secret)
         if key is None:
             raise exception.SecretUnavailable(f'{name}: its key did not come with it')
-        options = {'driver': 'luks', 'key-secret': f'{prefix}-key', 'file': protocol}
-        return Blockdev('luks', options, {**secrets, f'{prefix}-key': key}, name)
+        options = {'driver': 'luks', 'key-secret': key_id, 'file': protocol}
+        return Blockdev('luks', options, {**secrets, key_id: key}, name)
     return Blockdev(disk.driver.format, options, secrets, name)
+
+
+def secret_ids(prefix: str) -> tuple[str, str]:
+    """Return the ids of a disk's login and of its key, as far as it has them."""
+    return f'{prefix}-secret', f'{prefix}-key'
 
 
 def _value(disk: Disk, ref: SecretRef | None) -> Secret | None:
     """Return the value of a secret that the disk cites, if it came with the disk."""
-    found = (spec.value for spec in disk.secrets if ref is not None and spec.usage == ref.usage)
-    return next(found, None)
+    for spec in disk.secrets:
+        if ref is not None and (ref.uuid or ref.usage) == (spec.uuid if ref.uuid else spec.usage):
+            return spec.value
+    return None
 
 
 def _protocol(disk: Disk, secret_id: str) -> tuple[dict[str, Any], dict[str, Secret]]:
@@ -109,10 +122,20 @@ def _protocol(disk: Disk, secret_id: str) -> tuple[dict[str, Any], dict[str, Sec
             return _iscsi(source, secret_id if secrets else None), secrets
         case NfsSource():
             return _nfs(source), {}
+        case _:
+            return _without_login(source), {}
+
+
+def _without_login(source: Source) -> dict[str, Any]:
+    match source:
+        case NbdSource():
+            return _nbd(source)
+        case QemuSource():
+            return dict(json.loads(source.options))
         case FileSource():
-            return {'driver': 'file', 'filename': source.path}, {}
+            return {'driver': 'file', 'filename': source.path}
         case BlockSource():
-            return {'driver': 'host_device', 'filename': source.path}, {}
+            return {'driver': 'host_device', 'filename': source.path}
         case _:
             raise exception.UnsupportedVolume(f'{source.describe()} is not copied')
 
@@ -161,6 +184,18 @@ def _nfs(source: NfsSource) -> dict[str, Any]:
     if source.identity:
         given = {'user': source.identity.user, 'group': source.identity.group}
         options.update({key: value for key, value in given.items() if value is not None})
+    return options
+
+
+def _nbd(source: NbdSource) -> dict[str, Any]:
+    if source.tls:
+        raise exception.UnsupportedVolume("TLS needs libvirt's certificates")
+    options: dict[str, Any] = {'driver': 'nbd', 'export': source.export}
+    if source.host is not None:
+        port = str(source.host.port or _NBD_PORT)
+        options['server'] = {'type': 'inet', 'host': source.host.name, 'port': port}
+    else:
+        options['server'] = {'type': 'unix', 'path': source.socket}
     return options
 
 

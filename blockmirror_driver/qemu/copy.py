@@ -92,7 +92,7 @@ def copy(
     """
     started = time.monotonic()
     images = blockdev.of(source, 'source'), blockdev.of(destination, 'destination')
-    sizes = [_size(image, wishes.open_timeout) for image in images]
+    sizes = [size(image, wishes.open_timeout) for image in images]
     _compare_sizes(images, sizes)
     limits = Limits(wishes.timeout, cancelled)
     _convert(images, wishes, limits, progress)
@@ -102,9 +102,16 @@ def copy(
     return Copied(sizes[0], Seconds(time.monotonic() - started))
 
 
-def _size(image: Blockdev, timeout: Seconds) -> Bytes:
-    """Open an image as the copy will, and return the bytes that a guest would see."""
+def size(image: Blockdev, timeout: Seconds, *, in_use: bool = False) -> Bytes:
+    """Open an image as the copy will, and return the bytes that a guest would see.
+
+    :param in_use: another QEMU has it open for writing.
+    :raise DestinationUnusable: it does not open; as :class:`DestinationSilent` within
+        ``timeout`` seconds.
+    :raise UnsupportedVolume: it refers to another file.
+    """
     command = ['qemu-img', 'info', '--output=json', '-f', image.format]
+    command += ['-U'] if in_use else []
     try:
         ended = tool.run(command, [image], Limits(timeout))
     except exception.TimedOut as exc:
@@ -113,7 +120,7 @@ def _size(image: Blockdev, timeout: Seconds) -> Bytes:
         raise exception.DestinationUnusable(f'{image.name}: {ended.reason}')
     try:
         told = json.loads(ended.output)
-        size = Bytes(int(told['virtual-size']))
+        found = Bytes(int(told['virtual-size']))
     except (ValueError, KeyError, TypeError) as exc:
         raise exception.DestinationUnusable(f'{image.name}: qemu-img tells no size') from exc
     if told.get('backing-filename') or _data_file(told):
@@ -121,7 +128,7 @@ def _size(image: Blockdev, timeout: Seconds) -> Bytes:
             f'{image.name}: has a backing file or an external data file',
             hint='flatten it first: a copy would follow a name that stands in the image',
         )
-    return size
+    return found
 
 
 def _data_file(told: dict[str, Any]) -> bool:

@@ -37,6 +37,21 @@ class Handed:
 
 
 @contextlib.contextmanager
+def descriptor(secret: Secret) -> Iterator[int]:
+    """Hold the value in a file without a name, and give its descriptor.
+
+    Whoever is handed it may open it anew by its number, as whatever user it runs as.
+    """
+    number = os.memfd_create('blockmirror')
+    try:
+        os.fchmod(number, 0o444)
+        os.write(number, secret.reveal())
+        yield number
+    finally:
+        os.close(number)
+
+
+@contextlib.contextmanager
 def handed(secrets: Mapping[str, Secret]) -> Iterator[Handed]:
     """Hold the secrets open while a tool runs that needs them.
 
@@ -46,9 +61,7 @@ def handed(secrets: Mapping[str, Secret]) -> Iterator[Handed]:
         arguments: list[str] = []
         descriptors: list[int] = []
         for name, secret in secrets.items():
-            number = os.memfd_create('blockmirror')
-            stack.callback(os.close, number)
-            os.write(number, secret.reveal())
+            number = stack.enter_context(descriptor(secret))
             described = {'qom-type': 'secret', 'id': name, 'file': f'/proc/self/fd/{number}'}
             arguments += ['--object', json.dumps(described)]
             descriptors.append(number)

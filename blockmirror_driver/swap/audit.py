@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from blockmirror_driver import exception
+from blockmirror_driver.swap import history
 from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.states import ENDED, SwapState
 from blockmirror_driver.xml import disk as xml_disk
@@ -110,6 +111,7 @@ class DiskFacts:
     :ivar owed: steps that Nova and Cinder are still owed after a swap of it
     :ivar records: what Nova and Cinder have, ``None`` when they were not asked, or have none
     :ivar asked: whether Nova and Cinder were asked
+    :ivar guest_run: names this run of the guest, empty where it is off or not known
     """
 
     domain_name: str
@@ -124,6 +126,7 @@ class DiskFacts:
     owed: int = 0
     records: Records | None = None
     asked: bool = False
+    guest_run: str = ''
 
     @property
     def serial(self) -> str:
@@ -144,6 +147,10 @@ def examine(facts: DiskFacts) -> tuple[Finding, ...]:
         return ()
     if swap is not None:
         return (_open(swap), *_marks(facts))
+    hidden = history.hidden_pivot(facts.swaps, facts.guest_run) if facts.running else None
+    if hidden is not None:
+        # The stored XML is right, and the live one is what must not be believed.
+        return (_behind_libvirt(hidden), *_marks(facts))
     found = [*_job(facts), *_definitions(facts), *_records(facts)]
     if facts.owed:
         found.append(
@@ -164,6 +171,13 @@ def _open(swap: SwapRecord) -> Finding:
     return Finding(
         f'swap {swap.id} is {swap.state.value} and nobody runs it',
         f'blockmirror recover {swap.id}',
+    )
+
+
+def _behind_libvirt(swap: SwapRecord) -> Finding:
+    return Finding(
+        f'swap {swap.id} switched the disk behind libvirt, whose live XML names the old volume',
+        'power the guest off and on; do not migrate it, nor copy or resize this disk before',
     )
 
 

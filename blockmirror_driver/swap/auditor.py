@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
-from blockmirror_driver.swap import audit, cleanup, rebuild, verify
+from blockmirror_driver.swap import audit, cleanup, evidence, rebuild, verify
 from blockmirror_driver.swap.audit import DiskFacts, Finding, Records, Repair
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.record import SwapRecord
@@ -99,6 +99,7 @@ class Auditor:
     ) -> list[DiskFacts]:
         try:
             running, live, persistent, stored = _definitions(domain)
+            guest_run = evidence.run_of(domain.xml()) if running else ''
         except (exception.DomainNotFound, exception.InvalidDisk) as error:
             LOG.warning('Domain %s is not audited: %s', domain.name, error)
             return []
@@ -123,6 +124,7 @@ class Auditor:
                     owed=sum(swap.id in owed for swap in of_disk),
                     records=placed.get(dev),
                     asked=asked and records is not None,
+                    guest_run=guest_run,
                 )
             )
         return facts

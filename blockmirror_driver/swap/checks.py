@@ -23,7 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Bytes, Disk, NetworkSource, Source
+from blockmirror_driver.model import Bytes, Disk, NetworkSource, QemuSource, Source
+from blockmirror_driver.qemu import blockdev, copy
 from blockmirror_driver.swap import encryption, evidence, methods, qos, sizes
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.connection import Hypervisor
@@ -253,7 +254,9 @@ def in_use(hypervisor: Hypervisor, wanted: Source) -> Check:
 
 def _method(subject: Subject) -> Check:
     request = subject.request
-    told = methods.refusal(request.destination, request.options, persistent=subject.persistent)
+    told = methods.refusal(
+        request.destination, request.options, request.ending, persistent=subject.persistent
+    )
     if told is not None:
         return failed('copy-method', told.why, told.fix)
     return passed('copy-method', request.options.method)
@@ -341,11 +344,24 @@ def created_by_libvirt() -> Check:
     return unknown('destination-opens', 'libvirt creates the file')
 
 
+def _opened_by_tools(subject: Subject, disk: Disk) -> list[Check]:
+    """Open with QEMU's own tools what libvirt has no name for, and compare sizes."""
+    try:
+        size = copy.size(blockdev.of(disk, 'probe'), subject.request.options.probe_timeout)
+    except exception.BlockmirrorError as error:
+        return [failed('destination-opens', error)]
+    told = sizes.judge(sizes.Sizes(subject.size, size, size), disk, allow_larger=False)
+    opened = passed('destination-opens', f'opened by qemu-img as {disk.driver.format}')
+    return [opened, Check('size', told.passed, told.detail, told.fix)]
+
+
 def of_destination(subject: Subject, disk: Disk) -> list[Check]:
     """Look into the destination, open it in a throwaway domain, and compare sizes.
 
     :param disk: the destination, citing secrets that exist.
     """
+    if isinstance(disk.source, QemuSource):
+        return _opened_by_tools(subject, disk)
     try:
         header.check(disk, subject.request.options.probe_timeout)
     except exception.Refused as error:

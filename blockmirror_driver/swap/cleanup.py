@@ -21,9 +21,11 @@ from collections.abc import Callable
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
+from blockmirror_driver.mirror import passthrough
+from blockmirror_driver.mirror.options import QMP
 from blockmirror_driver.swap.attachments import AttachmentStore
 from blockmirror_driver.swap.journal import Journal
-from blockmirror_driver.swap.ledger import Swap
+from blockmirror_driver.swap.ledger import Swap, view_of
 from blockmirror_driver.swap.owner import is_living_planner
 from blockmirror_driver.swap.states import ENDED
 from blockmirror_driver.virt.connection import Hypervisor
@@ -84,15 +86,28 @@ def _marks(domain: Domain) -> list[metadata.SwapMark]:
 def release(hypervisor: Hypervisor, swap: Swap) -> list[str]:
     """Let go of a destination that the guest is not on; return what is left over."""
     return _attempt(
+        lambda: _let_go(hypervisor, swap),
         lambda: hypervisor.secrets.discard(swap.id, SecretLifetime.JOB),
         lambda: hypervisor.secrets.discard(swap.id, SecretLifetime.DISK),
         lambda: unmark(hypervisor, swap.id, swap.domain_uuid),
     )
 
 
+def _let_go(hypervisor: Hypervisor, swap: Swap) -> None:
+    """Take away what a copy behind libvirt has in QEMU; of a guest that is gone nothing is."""
+    if swap.options.method != QMP:
+        return
+    try:
+        domain = hypervisor.domain(swap.domain_uuid)
+    except exception.DomainNotFound:
+        return
+    passthrough.Passthrough(view_of(swap), domain).let_go()
+
+
 def complete(hypervisor: Hypervisor, journal: Journal, swap: Swap) -> list[str]:
     """Let go of the source after a verified pivot; return what is left over."""
     return _attempt(
+        lambda: _let_go(hypervisor, swap),
         lambda: hypervisor.secrets.discard(swap.id, SecretLifetime.JOB),
         lambda: unmark(hypervisor, swap.id, swap.domain_uuid),
         lambda: sweep(hypervisor, journal),

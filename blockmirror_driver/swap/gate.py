@@ -35,7 +35,8 @@ from oslo_log import log as logging
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.engine import Mirror
 from blockmirror_driver.mirror.states import TERMINAL
-from blockmirror_driver.model import BlockSource, FileSource, Seconds
+from blockmirror_driver.model import BlockSource, FileSource, QemuSource, Seconds
+from blockmirror_driver.qemu import blockdev, copy
 from blockmirror_driver.swap.ledger import Swap
 from blockmirror_driver.virt.connection import Hypervisor
 
@@ -93,6 +94,9 @@ class Gate:
             return True
         timeout = Seconds(min(self._swap.options.probe_timeout, longest))
         try:
+            if isinstance(destination.source, QemuSource):
+                copy.size(blockdev.of(destination, 'probe'), timeout, in_use=True)
+                return True
             domain = self._hypervisor.domain(self._swap.domain_uuid)
             self._hypervisor.probe(destination, like=domain, timeout=timeout)
         except exception.BlockmirrorError as error:

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockmirror_driver import exception
+from blockmirror_driver.mirror.options import QMP
 from blockmirror_driver.mirror.progress import Progress
 from blockmirror_driver.swap import rows
 from blockmirror_driver.swap.database import Database
@@ -289,9 +290,11 @@ class Journal:
     def prune(self, before: float) -> int:
         """Forget swaps that ended before a time (seconds since the epoch); return how many.
 
-        Those that something is owed for stay.
+        Those that something is owed for stay, and those that libvirt knows nothing of.
         """
         kept = {duty.swap_id for duty in self.duties.owed()}
+        # What libvirt does not know stays known here.
+        kept |= {one.id for one in self.records() if one.method == QMP}
         marks = ', '.join('?' * len(kept))
         with self._db.write() as db:
             return db.execute(

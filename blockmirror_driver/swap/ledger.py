@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
+from blockmirror_driver.mirror import passthrough
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.mirror.progress import Progress
 from blockmirror_driver.mirror.snapshot import MirrorSnapshot
@@ -60,6 +61,11 @@ class Swap:
     serial: str | None
     hold: bool = False
     guest_run: str = ''
+
+
+def view_of(swap: Swap) -> passthrough.View:
+    """Return what QEMU is asked of a copy that libvirt does not see."""
+    return passthrough.View(swap.id, swap.dev, swap.destination)
 
 
 def swap_of(record: SwapRecord, source: Disk, destination: Disk, options: CopyOptions) -> Swap:

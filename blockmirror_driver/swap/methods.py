@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.model import BlockSource, Disk, FileSource
+from blockmirror_driver.mirror.options import QMP, CopyOptions
+from blockmirror_driver.model import BlockSource, Disk, FileSource, QemuSource
+from blockmirror_driver.swap.request import Ending
 
 
 class Refusal(NamedTuple):
@@ -28,7 +29,9 @@ class Refusal(NamedTuple):
     fix: str
 
 
-def refusal(destination: Disk, options: CopyOptions, *, persistent: bool) -> Refusal | None:
+def refusal(
+    destination: Disk, options: CopyOptions, ending: Ending, *, persistent: bool
+) -> Refusal | None:
     """Return why a destination can't be copied to so; ``None`` when it can.
 
     :param persistent: whether the guest's domain has a stored definition.
@@ -37,7 +40,37 @@ def refusal(destination: Disk, options: CopyOptions, *, persistent: bool) -> Ref
     encrypted = destination.encryption is not None
     partial = options.allow_larger or destination.slice_size is not None
     local = isinstance(destination.source, FileSource | BlockSource)
+    qmp, unnamed = options.method == QMP, isinstance(destination.source, QemuSource)
+    pivots = ending is Ending.PIVOT
+    carried = {spec.usage for spec in destination.secrets}
     for wrong, why, fix in (
+        (
+            unnamed and not qmp,
+            'libvirt has no name for such a destination',
+            'use --method qmp and --finish',
+        ),
+        (
+            unnamed and pivots,
+            'the stored XML could not name the destination after a pivot',
+            'use --finish: the copy is kept, the guest stays',
+        ),
+        (
+            qmp and pivots and not options.pivot_behind_libvirt,
+            'libvirt does not see a pivot by qmp, so that its live XML would be wrong',
+            'use --finish, or say --pivot-behind-libvirt',
+        ),
+        (
+            qmp and ending is Ending.ASYNC,
+            'nobody but us sees a copy by qmp, so that it can not be left running',
+            'add --finish',
+        ),
+        (qmp and creates, 'QEMU creates no destination', 'make it, and add --reuse-external'),
+        (
+            qmp and any(ref.usage not in carried for ref in destination.cited),
+            "QEMU can not be handed the value of libvirt's own secret",
+            'give a connection_info that has the keyring or the password in it',
+        ),
+        (qmp and partial, 'qmp knows no part of a volume', 'use --method blockcopy'),
         (
             # A path is all that it takes: a LUKS header would be written over.
             rebase and (encrypted or partial),

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +65,11 @@ class SwapRecord:
     options: str = field(default='{}', repr=False)
     guest_run: str = ''
     door: str = field(default='', repr=False)
+
+    @property
+    def method(self) -> str:
+        """The way to copy that it was started with, ``auto`` where that is not known."""
+        return str(json.loads(self.options).get('method', 'auto'))
 
     @property
     def owner_alive(self) -> bool:

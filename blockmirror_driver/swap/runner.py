@@ -20,6 +20,7 @@ from typing import NoReturn
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
+from blockmirror_driver.mirror import passthrough
 from blockmirror_driver.mirror.engine import Mirror
 from blockmirror_driver.mirror.states import TERMINAL, Cause, JobState
 from blockmirror_driver.model import BytesPerSecond, Seconds
@@ -28,7 +29,7 @@ from blockmirror_driver.swap.control import Control, Inbox
 from blockmirror_driver.swap.gate import Gate
 from blockmirror_driver.swap.hold import Hold
 from blockmirror_driver.swap.journal import Journal
-from blockmirror_driver.swap.ledger import Ledger, Swap
+from blockmirror_driver.swap.ledger import Ledger, Swap, view_of
 from blockmirror_driver.swap.reconcile import Decision, Evidence, Job, Side, decide
 from blockmirror_driver.swap.record import Outcome
 from blockmirror_driver.swap.request import Ending, RequestKind
@@ -70,6 +71,7 @@ class Runner:
         self._inbox = Inbox(journal, swap.id, control)
         self._hold = Hold(swap.hold, swap.options.hold_until, ledger.clock)
         self._mirror: Mirror | None = None
+        passthrough.attach(hypervisor, swap.domain_uuid, view_of(swap), swap.options)
         self._gate = Gate(hypervisor, swap, ledger.clock)
         self.settlement = Settlement(hypervisor, journal, swap, ledger)
 
@@ -129,7 +131,7 @@ class Runner:
             self._swap.dev,
             source=self._swap.source.source,
             destination=self._swap.destination,
-            options=self._swap.options,
+            options=passthrough.options_for(self._swap.options),
             on_change=self._ledger.on_change,
             clock=self._ledger.clock,
         )

@@ -28,7 +28,7 @@ from oslo_log import log as logging
 from blockmirror_driver import conf as our_conf
 from blockmirror_driver import exception
 from blockmirror_driver.model import Disk
-from blockmirror_driver.swap import budget, checks, cleanup, resolve
+from blockmirror_driver.swap import budget, checks, cleanup, history, resolve
 from blockmirror_driver.swap.auditor import Auditor, RecordsOf, Row
 from blockmirror_driver.swap.budget import Budget
 from blockmirror_driver.swap.checks import Check, Subject
@@ -214,19 +214,7 @@ class SwapService:
             found.append(checks.failed('budget', exception.BudgetExhausted(over)))
         else:
             found.append(checks.passed('budget', f'{len(running)} swaps are running'))
-        return [*found, self._no_open_swap(subject)]
-
-    def _no_open_swap(self, subject: Subject) -> Check:
-        for record in self._journal.records(active_only=True):
-            if (record.domain_uuid, record.dev) == (subject.uuid, subject.request.dev):
-                return checks.failed(
-                    'no-open-swap',
-                    exception.DiskBusy(
-                        f'swap {record.id} of this disk is {record.state.value}',
-                        hint=f'blockmirror recover {record.id}',
-                    ),
-                )
-        return checks.passed('no-open-swap', 'the journal has none of this disk')
+        return [*found, *history.look(self._journal.records(), subject)]
 
     def cancel_local(self) -> None:
         """Ask the swap that this process runs to go back to the source."""

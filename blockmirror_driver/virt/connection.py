@@ -17,9 +17,6 @@ After a restart of libvirtd a ``virConnect`` never recovers, and what happened m
 not told again. So a lost connection is replaced by a new one in a background thread, the
 events are registered again, and every subscriber gets a
 :class:`~blockmirror_driver.virt.events.Reconnected` as a sign to look at the state.
-
-One connection brings the events; calls have others, see
-:mod:`blockmirror_driver.virt.links`.
 """
 
 from __future__ import annotations
@@ -28,10 +25,9 @@ import contextlib
 import queue
 import threading
 import time
-import uuid as uuids
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import libvirt
 import tenacity
@@ -42,8 +38,8 @@ from blockmirror_driver import exception
 from blockmirror_driver.model import Disk, Seconds
 from blockmirror_driver.virt import capabilities, errors, probe
 from blockmirror_driver.virt.calls import CallPool, HangingCall
-from blockmirror_driver.virt.domain import Domain
-from blockmirror_driver.virt.events import ConnectionLost, Reconnected
+from blockmirror_driver.virt.domain import Domain, is_uuid
+from blockmirror_driver.virt.events import ConnectionLost, HypervisorEvent, Reconnected
 from blockmirror_driver.virt.link import Link
 from blockmirror_driver.virt.links import Links
 from blockmirror_driver.virt.loop import EventLoop
@@ -94,6 +90,7 @@ class Hypervisor:
         self._upkeep = CallPool()
         self._probes = CallPool()
         self._fanout = Fanout()
+        self._views: dict[str, Callable[[Domain], Domain]] = {}
         self._changed = threading.Condition()
         self._links = Links(
             lambda: Link(self.uri, read_only=self.read_only, keepalive=self._keepalive)
@@ -129,7 +126,7 @@ class Hypervisor:
         """
         if self._keeper is not None:
             return self
-        libvirt.registerErrorHandler(_swallow, None)  # else libvirt prints to stderr
+        libvirt.registerErrorHandler(errors.swallow, None)  # else libvirt prints to stderr
         self._loop.start()
         self._adopt(self._connect(1), 1)
         self._keeper = threading.Thread(
@@ -199,13 +196,19 @@ class Hypervisor:
         """
 
         def look_up(conn: libvirt.virConnect) -> Domain:
-            if _is_uuid(name_or_uuid):
+            if is_uuid(name_or_uuid):
                 dom = conn.lookupByUUIDString(name_or_uuid)
             else:
                 dom = conn.lookupByName(name_or_uuid)
             return Domain(self, name=dom.name(), uuid=dom.UUIDString())
 
-        return self.run('lookupDomain', look_up)
+        found = self.run('lookupDomain', look_up)
+        return self._views.get(found.uuid, _unchanged)(found)
+
+    def see(self, domain_uuid: str, view: Callable[[Domain], Domain]) -> None:
+        """Have :meth:`domain` return what ``view`` makes of that domain, from now on."""
+        old = self._views.get(domain_uuid, _unchanged)
+        self._views[domain_uuid] = lambda dom: view(old(dom))
 
     def domains(self) -> tuple[Domain, ...]:
         """Return every domain, running or stored, in order of their names."""
@@ -221,6 +224,10 @@ class Hypervisor:
     def subscribe(self, domain_uuid: str | None = None) -> Subscription:
         """Return a queue of events from one domain, or from all; close it after use."""
         return self._fanout.subscribe(domain_uuid)
+
+    def publish(self, event: HypervisorEvent) -> None:
+        """Tell the subscribers of what libvirt has no event for."""
+        self._fanout.publish(event)
 
     @property
     def secrets(self) -> SecretStore:
@@ -388,12 +395,5 @@ class Hypervisor:
             self._upkeep.call('close', self._links.renew, timeout=_CLOSE_TIMEOUT)
 
 
-def _swallow(context: Any, error: tuple[Any, ...]) -> None:
-    """Take libvirt's errors off stderr; each reaches its caller as an exception."""
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(uuids.UUID(text)) == text.lower()
-    except ValueError:
-        return False
+def _unchanged(domain: Domain) -> Domain:
+    return domain

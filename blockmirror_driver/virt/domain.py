@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import uuid as uuids
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -95,6 +96,14 @@ class JobInfo:
     bandwidth: BytesPerSecond
     cur: int
     end: int
+
+
+def is_uuid(text: str) -> bool:
+    """Tell whether a text is a uuid as libvirt writes it, in either case."""
+    try:
+        return str(uuids.UUID(text)) == text.lower()
+    except ValueError:
+        return False
 
 
 def _affected(dom: libvirt.virDomain) -> int:

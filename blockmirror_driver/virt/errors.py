@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import libvirt
 
@@ -72,6 +72,10 @@ _NO_LAST_WORDS = re.compile(
     re.IGNORECASE,
 )
 _USERINFO = re.compile(r'(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^/@\s]+@', re.IGNORECASE)
+
+
+def swallow(context: Any, error: tuple[Any, ...]) -> None:
+    """Take libvirt's errors off stderr; each reaches its caller as an exception."""
 
 
 def code(error: libvirt.libvirtError) -> int:

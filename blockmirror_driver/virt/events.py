@@ -62,13 +62,15 @@ class Lifecycle(enum.Enum):
 class BlockJobEvent:
     """A block job of ``dev`` (``vda``) changed its status.
 
-    ``job_type`` is libvirt's ``virDomainBlockJobType``: 2 is a copy.
+    ``job_type`` is libvirt's ``virDomainBlockJobType``: 2 is a copy. ``reason`` is why it
+    failed, empty where that is not told: libvirt never does.
     """
 
     domain_uuid: str
     dev: str
     job_type: int
     status: BlockJobStatus
+    reason: str = ''
 
 
 @dataclass(frozen=True, slots=True)

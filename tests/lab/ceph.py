@@ -19,6 +19,7 @@ cephx is on.  ``/etc/ceph`` holds ``ceph.conf`` and the administrator's keyring,
 
 import json
 import pathlib
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -153,6 +154,14 @@ class Ceph:
     def start(self) -> None:
         """Start what does not run."""
         self.up()
+
+    def allow(self, methods: str) -> None:
+        """Restart the cluster with these ways to authenticate: ``cephx``, ``cephx, none``."""
+        path = self._etc / 'ceph.conf'
+        words = r'^(auth (?:client|service|cluster) required) = .*$'
+        path.write_text(re.sub(words, rf'\1 = {methods}', path.read_text(), flags=re.MULTILINE))
+        self.kill()
+        self.start()
 
     def command(self, *words: str, timeout_s: float = 60) -> str:
         """Run ``ceph WORDS`` as administrator and return what it printed.

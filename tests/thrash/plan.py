@@ -80,7 +80,11 @@ def move(seed: str, number: int) -> Move:
     if draw.random() < 0.6:
         options += ['--bandwidth', draw.choice(('24MiB', '48MiB', '96MiB'))]
     if draw.random() < 0.3:
-        options += ['--granularity', draw.choice(('4096', '65536', '1048576'))]
+        granularity = draw.choice(('4096', '65536', '1048576'))
+        options += ['--granularity', granularity]
+        if granularity == '1048576':
+            # The guest dirties a whole MiB with each of its writes, faster than it is copied.
+            options += draw.choice((['--synchronous-writes'], ['--timeout', '15']))
     if blow.startswith('held'):
         options.append('--hold')
     crash = f'{draw.choice(("before", "after"))}:{draw.choice(STATES)}'

@@ -15,6 +15,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -29,6 +31,7 @@ from tests.lab import oracle
 from tests.lab.guest.domain import Domain
 from tests.lab.guest.guest import Guest
 from tests.lab.lab import Lab
+from tests.lab.layout import LabError
 from tests.lab.pattern import Fill
 from tests.lab.volumes import KINDS, Volume
 from tests.thrash import plan
@@ -98,6 +101,7 @@ class Traveller:
                 'seed': self.seed, **asdict(move), 'from': source.kind,
                 'what': f'{type(error).__name__}: {error}'[:2000],
             })  # fmt: skip
+            print(f'violation: {self.tally.violations[-1]}', file=sys.stderr, flush=True)
             with self.calm:
                 self.lab.mend()
                 self._leave(source, destination)
@@ -142,7 +146,7 @@ class Traveller:
             raise Violation(f'P5: exit code 0, but the swap is {state}')
         if result.code == 8 and state not in ('cleaned', 'pivoted', 'verified'):
             raise Violation(f'P2: exit code 8, but the swap is {state}')
-        if result.code in (3, 5, 6) and state == 'cleaned' and move.crash == '':
+        if result.code in (3, 4, 5, 6) and state == 'cleaned' and move.crash == '':
             raise Violation(f'P3: exit code {result.code}, but the swap is {state}')
         if state == 'unknown':
             self._judge_unknown(source, destination)
@@ -208,7 +212,9 @@ class Traveller:
         self.volume = None
         self.close()
         for volume in volumes:
-            volume.delete()
+            # What a violation has left open can't be deleted; it goes with the lab.
+            with contextlib.suppress(LabError):
+                volume.delete()
 
     def _guest(self) -> Guest:
         assert self.guest is not None

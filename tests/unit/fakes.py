@@ -359,6 +359,12 @@ class FakeHypervisor(Scripted, Hypervisor):
     def emit(self, event: HypervisorEvent) -> None:
         self._fanout.publish(event)
 
+    def publish(self, event: HypervisorEvent) -> None:
+        self.emit(event)
+
+    def see(self, domain_uuid: str, view: Callable[[Domain], Domain]) -> None:
+        raise NotImplementedError('no unit test copies behind libvirt')
+
     def lose_connection(self, reason: str = 'end of file') -> None:
         self.fake_alive = False
         self.emit(ConnectionLost(reason))

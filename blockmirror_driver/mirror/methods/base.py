@@ -15,13 +15,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.model import Disk
 from blockmirror_driver.virt.domain import Domain
 
 
+@runtime_checkable
 class CopyMethod(Protocol):
     """A way to start a copy. Stateless; any thread may call."""
 

@@ -14,6 +14,7 @@
 """A running guest whose agent writes, counts and reports."""
 
 import contextlib
+import json
 from typing import Any, Self
 
 from tests.lab.deadline import wait_until
@@ -21,6 +22,7 @@ from tests.lab.guest.agent import Agent
 from tests.lab.guest.console import AgentError, Console
 from tests.lab.guest.domain import Domain
 from tests.lab.lab import Lab
+from tests.lab.layout import LabError
 
 #: Seconds from power on to the agent's first answer on a slow, busy host.
 BOOT_S = 90.0
@@ -98,6 +100,16 @@ class Guest(Agent):
         self.console.ask('poweroff')
         self.console.close()
         wait_until(lambda: not self.active(), timeout_s, f'{self.name} powers off')
+
+    def monitor(self, command: str, **arguments: Any) -> Any:
+        """What QEMU itself answers."""
+        import libvirt_qemu
+
+        asked = json.dumps({'execute': command, 'arguments': arguments})
+        answer = json.loads(libvirt_qemu.qemuMonitorCommand(self.domain, asked, 0))
+        if 'error' in answer:
+            raise LabError('monitor', str(answer['error']))
+        return answer['return']
 
     def active(self) -> bool:
         """Whether the domain runs or is paused."""

@@ -22,7 +22,7 @@ from typing import Any
 from blockmirror_driver import exception
 from blockmirror_driver.mirror import methods
 from blockmirror_driver.mirror.methods import blockcopy, rebase
-from blockmirror_driver.mirror.options import CopyOptions, Method
+from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.model import BlockSource, Bytes, BytesPerSecond, Disk, Driver, FileSource
 from blockmirror_driver.virt.domain import CopyFlag, RebaseFlag
 from tests.unit.fakes import FakeDomain, FakeHypervisor
@@ -93,7 +93,7 @@ class Start(unittest.TestCase):
 class Refused(unittest.TestCase):
     """Before libvirt is called."""
 
-    def check(self, method: Method, disk: Disk, words: str, **options: Any) -> None:
+    def check(self, method: str, disk: Disk, words: str, **options: Any) -> None:
         domain = guest(persistent=options.pop('persistent', False))
         with self.assertRaisesRegex(exception.Refused, words):
             methods.choose(method).check(domain, disk, CopyOptions(**options))

@@ -81,9 +81,12 @@ class Refused(unittest.TestCase):
                     CopyOptions.from_conf(configuration(), **{name: value})
 
     def test_methods(self) -> None:
-        """There are three names."""
-        with self.assertRaisesRegex(exception.UsageError, 'qmp'):
-            CopyOptions.from_conf(configuration(), method='qmp')
+        """Ours, and those that other packages register."""
+        with self.assertRaisesRegex(exception.UsageError, 'rsync'):
+            CopyOptions.from_conf(configuration(), method='rsync')
+        conf = configuration()
+        conf.set_override('copy_method', 'rebase', 'blockmirror')
+        self.assertEqual('rebase', CopyOptions.from_conf(conf).method)
 
     @given(st.integers(0, 1 << 30))
     def test_granularity(self, value: int) -> None:

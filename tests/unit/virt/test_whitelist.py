@@ -23,6 +23,7 @@ import libvirt
 import testtools
 
 import blockmirror_driver
+from blockmirror_driver.virt import monitor
 
 PACKAGE = Path(blockmirror_driver.__file__).parent
 ROOT = PACKAGE.parent
@@ -98,6 +99,21 @@ class TestWhitelist(testtools.TestCase):
             if isinstance(node, ast.Attribute) and node.attr == 'destroyFlags'
         }
         self.assertEqual({'probe.py'}, users)
+
+    def test_only_the_monitor_speaks_to_qemu(self) -> None:
+        importers = {
+            path.name
+            for path, tree in modules()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import) and any(a.name == 'libvirt_qemu' for a in node.names)
+        }
+        self.assertEqual({'monitor.py'}, importers)
+
+    def test_nothing_dangerous_is_said_to_qemu(self) -> None:
+        for command in monitor.COMMANDS:
+            self.assertRegex(
+                command, r'\A(query-|block-job-|blockdev-|job-|object-|add-fd|remove-fd)'
+            )
 
     def test_only_virt_imports_libvirt(self) -> None:
         importers = {
