@@ -27,8 +27,8 @@ from oslo_log import log as logging
 
 from blockmirror_driver import conf as our_conf
 from blockmirror_driver import exception
-from blockmirror_driver.model import Disk
-from blockmirror_driver.swap import budget, checks, cleanup, history, resolve
+from blockmirror_driver.model import Bytes, Disk
+from blockmirror_driver.swap import budget, checks, cleanup, growth, history, resolve
 from blockmirror_driver.swap.auditor import Auditor, RecordsOf, Row
 from blockmirror_driver.swap.budget import Budget
 from blockmirror_driver.swap.checks import Check, Subject
@@ -374,6 +374,10 @@ class SwapService:
         uuid_ = self.hypervisor.domain(domain).uuid if domain else ''
         auditor = Auditor(self.hypervisor, self._journal, records_of)
         return auditor.audit(domain_uuid=uuid_, repair=repair)
+
+    def grow(self, domain: str, dev: str) -> Bytes:
+        """Let a disk have all of its volume; see :func:`blockmirror_driver.swap.growth.grow`."""
+        return growth.grow(self.hypervisor, self._journal, domain, dev)
 
     def doctor(self) -> tuple[Check, ...]:
         """Check the host: libvirt, QEMU's block modules, the journal, what is left open."""

@@ -285,6 +285,14 @@ class Domain:
 
         self._call('setBlockIoTune', tune)
 
+    def resize(self, dev: str, size: Bytes) -> None:
+        """Tell the guest of a larger disk; the volume has these bytes already.
+
+        :raise HypervisorUnavailable: also where it can't be done.
+        """
+        flags = libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES
+        self._call('blockResize', lambda dom: dom.blockResize(dev, int(size), flags))
+
     def set_mark(self, text: str | None) -> None:
         """Set our element in the domain's metadata, live and stored; None removes it."""
 

@@ -24,7 +24,7 @@ from lxml import etree
 
 from blockmirror_driver import exception, model
 from blockmirror_driver.xml import disk as xml_disk
-from blockmirror_driver.xml import document, grammar
+from blockmirror_driver.xml import document, grammar, slices
 from blockmirror_driver.xml import source as xml_source
 from blockmirror_driver.xml.compare import same_volume
 
@@ -158,6 +158,20 @@ def with_disk_source(domain_xml: str, dev: str, source_disk: model.Disk, *, live
     for tag in ('source', 'backingStore', 'auth', 'encryption'):
         for element in live.findall(tag):
             stored.append(_without_runtime(element))
+    return document.to_text(root)
+
+
+def without_slices(domain_xml: str, dev: str) -> str:
+    """Return ``domain_xml`` with the disk using all of its volume.
+
+    :raise DiskNotFound: there is no such disk.
+    :raise InvalidDisk: when it is not a domain's XML.
+    """
+    root = document.parse(domain_xml, 'domain')
+    for element in _find(root, dev).findall(f'source/{slices.TAG}'):
+        parent = element.getparent()
+        assert parent is not None
+        parent.remove(element)
     return document.to_text(root)
 
 

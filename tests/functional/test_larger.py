@@ -19,6 +19,7 @@ import shutil
 from pathlib import Path
 
 from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
+from tests.functional.command import Result
 from tests.lab import oracle
 from tests.lab.guest.guest import Guest
 from tests.lab.volumes import Volume
@@ -42,6 +43,40 @@ class LargerTest(LabTestCase):
             self.assertEqual(bytes(SPARE), copied.read())
             copied.truncate(SIZE)
         return part
+
+    def grow(self, guest: Guest) -> Result:
+        """Run ``blockmirror grow``."""
+        return self.command.run('grow', guest.name, 'vda')
+
+    def test_grown(self) -> None:
+        """The rest of the volume, on each backend, while the guest writes and after a start."""
+        guest = self.writing_guest(self.volume('file', filled=True))
+        self.assert_error(self.grow(guest), 3, 'not a part')
+        size = SIZE
+        for kind in ('nfs', 'iscsi', 'rbd', 'file'):
+            size += 8 * MIB
+            volume = self.volume(kind, size)
+            self.assert_ok(self.swap(guest, volume, '--allow-larger'))
+            self.assertEqual(size - 8 * MIB, guest.size('vda'))
+            self.assert_ok(self.grow(guest))
+            self.assertEqual(size, guest.size('vda'))
+            self.assertEqual([], self.slices(guest, inactive=True))
+            self.assert_error(self.grow(guest), 3, f'{size} bytes')
+            guest.wait_acked(20)
+        stat = guest.stop_writers()
+        self.assertEqual(0, stat.errors)
+        whole = self.lab.layout.scratch / f'{volume.id}.whole'
+        self.addCleanup(whole.unlink)
+        shutil.copy(volume.read_back(), whole)
+        with whole.open('r+b') as copied:
+            copied.truncate(SIZE)
+        report = oracle.check(whole, guest.acked(), FILLED, exact=True)
+        self.assertTrue(report.ok, report)
+        guest.poweroff()
+        guest.boot()
+        self.assertEqual(size, guest.size('vda'))
+        self.assertEqual([], self.slices(guest))
+        self.assert_nothing_left(guest)
 
     def test_around(self) -> None:
         """Refused, then taken, on each backend, cold started, and on to one of the right size."""

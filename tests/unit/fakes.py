@@ -231,6 +231,12 @@ class FakeDomain(Scripted, Domain):
         self.jobs[dev] = JobInfo(job.type, bytes_per_second, job.cur, job.end)
         self._done('set_speed')
 
+    def resize(self, dev: str, size: Bytes) -> None:
+        self._called('resize', dev, size)
+        self._require_running()
+        self.capacities[dev] = size
+        self._done('resize')
+
     def set_iotune(self, dev: str, limits: IoTune) -> None:
         self._called('set_iotune', dev, limits)
         for where in (self.live if self.active else {}, self.stored if self.persistent else {}):

@@ -32,6 +32,7 @@ COMMANDS = (
     'doctor',
     'drain',
     'format-luks',
+    'grow',
     'hold',
     'list',
     'pivot',

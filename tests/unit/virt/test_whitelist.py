@@ -38,7 +38,6 @@ NEVER = {
     'reset',
     'managedSave',
     'snapshotCreateXML',
-    'blockResize',
     'qemuMonitorCommand',
     'migrateToURI3',
     'detachDeviceFlags',
@@ -114,6 +113,15 @@ class TestWhitelist(testtools.TestCase):
             self.assertRegex(
                 command, r'\A(query-|block-job-|blockdev-|job-|object-|add-fd|remove-fd)'
             )
+
+    def test_only_growing_resizes(self) -> None:
+        users = {
+            path.name
+            for path, tree in modules()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and node.attr in ('blockResize', 'resize')
+        }
+        self.assertEqual({'domain.py', 'growth.py'}, users)
 
     def test_only_virt_imports_libvirt(self) -> None:
         importers = {
