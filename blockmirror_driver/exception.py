@@ -46,6 +46,7 @@ What a family means to the caller::
     |   +-- GuestGone                 the guest stopped before the pivot was asked for
     |   +-- JobLost                   the block job vanished and nothing switched
     +-- StateUnknown (7)              an operator must look; nothing more is touched
+    |   +-- GroupIncomplete           some disks have switched, and others have not
     +-- CleanupIncomplete (8)         pivoted; what is left over is journaled and retried
 
 The number is the exit code of the ``blockmirror`` command, see
@@ -71,6 +72,7 @@ __all__ = (
     'DiskNotFound',
     'DomainNotFound',
     'EncryptedVolume',
+    'GroupIncomplete',
     'GuestGone',
     'HostDraining',
     'HypervisorUnavailable',
@@ -353,6 +355,12 @@ class StateUnknown(BlockmirrorError):
     exit_code = 7
     meaning = 'The state is unknown. Both volumes are kept; an operator must look.'
     default_hint = 'do not start the guest; see blockmirror show, then blockmirror resolve'
+
+
+class GroupIncomplete(StateUnknown):
+    """Some disks of a group are on their destinations and others are not; it says which."""
+
+    default_hint = 'nothing is lost; swap the others, or swap those back'
 
 
 class CleanupIncomplete(BlockmirrorError):

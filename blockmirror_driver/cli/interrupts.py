@@ -27,24 +27,30 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    # Late: nothing of the service is needed but two methods.
-    from blockmirror_driver.swap.service import SwapService
+from typing import Protocol
 
 #: A terminal that goes away (SIGHUP) must not take the copy with it.
 _LEAVE = (signal.SIGTERM, signal.SIGHUP)
 
 
+class Stoppable(Protocol):
+    """A swap, or several."""
+
+    def cancel_local(self) -> None:
+        """Ask for the way back to the source."""
+
+    def leave(self) -> None:
+        """Ask to be left running."""
+
+
 class Interrupts:
     """Counts ^C and passes the wish on.
 
-    The handlers only call :meth:`SwapService.cancel_local` and :meth:`SwapService.leave`, which
-    set a flag: nothing is written, locked or asked of libvirt within a signal handler.
+    The handlers only call the two methods of :class:`Stoppable`, which set a flag: nothing is
+    written, locked or asked of libvirt within a signal handler.
     """
 
-    def __init__(self, service: SwapService) -> None:
+    def __init__(self, service: Stoppable) -> None:
         self._service = service
         self._count = 0
 

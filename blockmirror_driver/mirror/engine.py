@@ -133,7 +133,7 @@ class Mirror:
         if self.state is not JobState.NONE or self._watch.model.asked:
             raise exception.WrongState('a copy was started or asked for already')
         method = methods.choose(self._options.method)
-        method.check(self._domain, self._destination, self._options)
+        method.check(self._domain, self._dev, self._destination, self._options)
         self._watch.listen()
         try:
             method.start(self._domain, self._dev, self._destination, self._options)

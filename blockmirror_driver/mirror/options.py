@@ -57,6 +57,7 @@ class CopyOptions:
     blockcopy`` does without its flags: libvirt then creates a local destination, or
     refuses a persistent domain. ``decrypt`` lets what is encrypted go to a plain volume.
     ``allow_larger`` takes a larger destination, of which the guest sees as much as before.
+    ``quiesce``: the guest's file systems may be frozen for the end of it, as a group does.
     ``pivot_behind_libvirt`` lets a copy by ``qmp`` pivot, after which libvirt's live XML is
     wrong until the guest is powered off.
     ``hold_until`` (seconds since the epoch, 0 is never) ends the
@@ -76,6 +77,7 @@ class CopyOptions:
     decrypt: bool = False
     allow_larger: bool = False
     pivot_behind_libvirt: bool = False
+    quiesce: bool = False
     copy_timeout: Seconds = Seconds(86400.0)
     pivot_timeout: Seconds = Seconds(60.0)
     abort_timeout: Seconds = Seconds(60.0)

@@ -15,6 +15,7 @@
 
 from blockmirror_driver.model.disk import (
     Auth,
+    Backing,
     BlockSource,
     Disk,
     Driver,
@@ -46,6 +47,7 @@ from blockmirror_driver.model.secret import Secret
 
 __all__ = (
     'Auth',
+    'Backing',
     'BlockSource',
     'Bytes',
     'BytesPerSecond',

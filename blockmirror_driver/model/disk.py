@@ -256,6 +256,15 @@ Source: TypeAlias = NetworkSource | FileSource | BlockSource | QemuSource | Othe
 
 
 @dataclass(frozen=True, slots=True)
+class Backing:
+    """``<backingStore>``: the image that another is a layer upon, and what is below that."""
+
+    source: Source
+    format: str = 'raw'
+    below: Backing | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Driver:
     """``<driver>`` of a disk; ``None`` leaves the hypervisor's default."""
 
@@ -298,7 +307,7 @@ class Disk:
     ``notes`` are one-line remarks for the operator (an option ignored, a portal chosen).
     ``device`` is what the guest sees; volumes are always ``disk``. ``slice_size`` is how much
     of the volume is used, from its beginning, with the header of an encrypted one; ``None`` is
-    all of it.
+    all of it. ``backing`` is what is below a qcow2 image.
     """
 
     source: Source
@@ -313,6 +322,7 @@ class Disk:
     iotune: IoTune | None = None
     encryption: Encryption | None = None
     slice_size: Bytes | None = None
+    backing: Backing | None = None
     secrets: tuple[SecretSpec, ...] = field(default=(), compare=False, repr=False)
     volume_id: str | None = field(default=None, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
@@ -332,11 +342,14 @@ class Disk:
     @property
     def cited(self) -> tuple[SecretRef, ...]:
         """The secrets that the XML cites, ours or not."""
-        auth = getattr(self.source, 'auth', None)
-        encryption = self.encryption
-        login = () if auth is None else (auth.secret,)
-        key = () if encryption is None or encryption.secret is None else (encryption.secret,)
-        return login + key
+        encryption, layer = self.encryption, self.backing
+        cited = [*_login(self.source)]
+        if encryption is not None and encryption.secret is not None:
+            cited.append(encryption.secret)
+        while layer is not None:
+            cited += _login(layer.source)
+            layer = layer.below
+        return tuple(cited)
 
     def with_source(self, source: Source) -> Disk:
         """Return the disk with another source."""
@@ -358,3 +371,8 @@ class Disk:
             return self
         assert isinstance(self.source, RbdSource | IscsiSource)
         return replace(self, source=replace(self.source, auth=replace(auth, secret=ref)))
+
+
+def _login(source: Source) -> tuple[SecretRef, ...]:
+    auth = getattr(source, 'auth', None)
+    return () if auth is None else (auth.secret,)

@@ -37,12 +37,15 @@ class Budget:
     swaps: int
     bandwidth: int = 0
 
-    def refusal(self, running: tuple[SwapRecord, ...], bandwidth: int) -> str | None:
-        """Tell why one more swap of ``bandwidth`` bytes/s does not fit, ``None`` if it does."""
-        if len(running) >= self.swaps:
-            return f'{len(running)} of {self.swaps} swaps of this host are running'
+    def refusal(
+        self, running: tuple[SwapRecord, ...], bandwidth: int, more: int = 1
+    ) -> str | None:
+        """Tell why ``more`` swaps of ``bandwidth`` bytes/s do not fit, ``None`` if they do."""
+        if len(running) + more > self.swaps:
+            told = f'{len(running)} of {self.swaps} swaps of this host are running'
+            return told if more == 1 else f'{told}, {more} more are wanted'
         if self.bandwidth:
-            wanted = bandwidth or self.bandwidth
+            wanted = more * (bandwidth or self.bandwidth)
             used = sum(record.bandwidth or self.bandwidth for record in running)
             if used + wanted > self.bandwidth:
                 return f'{used} of {self.bandwidth} bytes/s are reserved, {wanted} more are wanted'

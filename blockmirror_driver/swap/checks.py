@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, Disk, NetworkSource, QemuSource, Source
 from blockmirror_driver.qemu import blockdev, copy
-from blockmirror_driver.swap import encryption, evidence, methods, qos, sizes
+from blockmirror_driver.swap import chains, encryption, evidence, methods, qos, sizes
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
@@ -171,7 +171,7 @@ def of_request(subject: Subject) -> list[Check]:
         _stored_agrees(subject),
         _not_in_use(subject),
         _method(subject),
-        _shallow(subject),
+        _chain(subject),
         _block_module(subject),
         _secrets(subject),
         _inherits(subject.live.disk, subject.request.destination),
@@ -238,10 +238,10 @@ def in_use(hypervisor: Hypervisor, wanted: Source) -> Check:
             unread.append(f'{domain.name} ({error})')
             continue
         for disk in used:
-            mirrored = disk.mirror.source if disk.mirror else None
-            if same_volume(disk.disk.source, wanted) or (
-                mirrored is not None and same_volume(mirrored, wanted)
-            ):
+            below = [layer.source for layer in chains.layers(disk.disk.backing)]
+            if disk.mirror and disk.mirror.source:
+                below.append(disk.mirror.source)
+            if any(same_volume(one, wanted) for one in (disk.disk.source, *below)):
                 return failed(
                     'destination-free',
                     f'the destination is already {disk.disk.target_dev} of {domain.name}',
@@ -262,19 +262,11 @@ def _method(subject: Subject) -> Check:
     return passed('copy-method', request.options.method)
 
 
-def _shallow(subject: Subject) -> Check:
+def _chain(subject: Subject) -> Check:
     assert subject.live is not None
-    if not subject.request.options.shallow:
-        note = 'a backing chain is flattened' if subject.live.has_backing else 'a full copy'
-        return passed('chain', note)
-    if subject.request.destination.driver.format != 'qcow2':
-        # libvirt accepts it, pivots, and the backing data is lost.
-        return failed(
-            'chain',
-            'a shallow copy to a raw volume loses the backing data',
-            'leave out --shallow, or copy to qcow2',
-        )
-    return passed('chain', 'the top layer only')
+    request = subject.request
+    told = chains.judge(subject.live.disk, request.destination, shallow=request.options.shallow)
+    return Check('chain', told.passed, told.detail, told.fix)
 
 
 def _block_module(subject: Subject) -> Check:

@@ -52,6 +52,10 @@ class Control:
         """Whether either was wished."""
         return self.cancelled or self.left
 
+    def look(self) -> None:
+        """Have a request of another thread seen at once, not at the next look."""
+        self._wake()
+
     def attach(self, wake: Callable[[], None]) -> None:
         """Say whom to wake; what was wished before is seen at the next look."""
         self._wake = wake

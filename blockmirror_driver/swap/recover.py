@@ -113,10 +113,24 @@ class Recovery:
         )
         ledger = Ledger(self._journal, swap, self._observer, self._clock)
         runner = Runner(self._hypervisor, self._journal, swap, self._control, ledger)
+        if swap.options.quiesce:
+            thaw(self._hypervisor, swap.domain_uuid)
         try:
             return _decide(runner, record, action)
         finally:
             runner.close()
+
+
+def thaw(hypervisor: Hypervisor, domain_uuid: str) -> None:
+    """Let file systems go on that a process has frozen which died; of others nothing is."""
+    try:
+        count = hypervisor.domain(domain_uuid).thaw()
+    except exception.BlockmirrorError as error:
+        LOG.info('Domain %s: nothing was thawed: %s', domain_uuid, error)
+    else:
+        LOG.info(
+            'Domain %s: %d file systems were frozen, and are not any more', domain_uuid, count
+        )
 
 
 def _decide(runner: Runner, record: SwapRecord, action: RecoverAction) -> Outcome:

@@ -42,6 +42,7 @@ class SwapRequest:
     :param domain: name or UUID.
     :param dev: the disk's target, for example ``vda``.
     :param hold: stay in READY until a request to pivot, to finish or to cancel comes.
+    :param places: how many swaps are about to begin together; there must be room for all.
     :param door: what whoever asks needs to know of it later; kept in the journal, so no secret.
     """
 
@@ -52,6 +53,7 @@ class SwapRequest:
     ending: Ending = Ending.PIVOT
     hold: bool = False
     door: str = ''
+    places: int = 1
 
 
 class RecoverAction(enum.Enum):

@@ -103,6 +103,10 @@ class SwapService:
             self._opened = False
         self._journal.close()
 
+    def another(self) -> SwapService:
+        """Return a service of the same hypervisor and journal, for another thread."""
+        return SwapService(self.hypervisor, self._journal, self._conf, clock=self._clock)
+
     # -- a swap of our own ---------------------------------------------------------------
 
     def plan(self, request: SwapRequest) -> Plan:
@@ -209,7 +213,8 @@ class SwapService:
         if draining:
             refusal = exception.HostDraining('this host takes no new swaps')
             found.append(checks.failed('drain', refusal))
-        over = self._budget().refusal(running, subject.request.options.bandwidth)
+        request = subject.request
+        over = self._budget().refusal(running, request.options.bandwidth, request.places)
         if over:
             found.append(checks.failed('budget', exception.BudgetExhausted(over)))
         else:
@@ -223,6 +228,10 @@ class SwapService:
     def leave(self) -> None:
         """Ask the swap that this process runs to be left running, to be taken up later."""
         self._control.leave()
+
+    def look(self) -> None:
+        """Have the swap that this process runs look at its requests at once."""
+        self._control.look()
 
     # -- the journal ---------------------------------------------------------------------
 

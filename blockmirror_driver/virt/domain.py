@@ -275,6 +275,20 @@ class Domain:
             lambda dom: dom.blockJobSetSpeed(dev, int(bytes_per_second), flags),
         )
 
+    # Its file systems
+
+    def freeze(self, timeout: Seconds) -> int:
+        """Have the guest's agent flush and freeze its file systems; return how many.
+
+        :raise HypervisorUnavailable: there is no agent, or it did not; with
+            ``outcome_unknown`` they may be frozen: :meth:`thaw` them.
+        """
+        return self._call('fsFreeze', lambda dom: dom.fsFreeze(), timeout=timeout)
+
+    def thaw(self) -> int:
+        """Let them go on; return how many were frozen. Harmless when none was."""
+        return self._call('fsThaw', lambda dom: dom.fsThaw())
+
     # What we write into it
 
     def set_iotune(self, dev: str, limits: IoTune) -> None:

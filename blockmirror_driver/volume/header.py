@@ -24,7 +24,7 @@ import tempfile
 from pathlib import Path
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import BlockSource, Disk, FileSource, NfsSource, Seconds
+from blockmirror_driver.model import BlockSource, Disk, FileSource, NfsSource, Seconds, Source
 from blockmirror_driver.volume import format as image
 
 #: All that a qcow2 header and its extensions may take: one cluster of at most 2 MiB
@@ -35,22 +35,30 @@ HEADER_SIZE = 2 * 1024 * 1024
 def check(disk: Disk, timeout: Seconds) -> None:
     """Refuse an image that is not what it is declared to be, or that names other files.
 
-    Raw images are not looked at: their content belongs to the guest.
+    So is each layer that the disk declares below. Raw images are not looked
+    at: their content belongs to the guest.
 
     :raise UnsupportedVolume: see :func:`blockmirror_driver.volume.format.check`.
     :raise DestinationUnusable: the header can't be read; DestinationSilent: not within
         ``timeout`` seconds.
     """
-    if disk.driver.format == 'raw':
+    _check(disk.source, disk.driver.format, timeout, declared=disk.backing is not None)
+    layer = disk.backing
+    while layer is not None:
+        _check(layer.source, layer.format, timeout, declared=layer.below is not None)
+        layer = layer.below
+
+
+def _check(source: Source, image_format: str, timeout: Seconds, *, declared: bool) -> None:
+    if image_format == 'raw':
         return
-    source = disk.source
     if isinstance(source, FileSource | BlockSource):
-        image.check_file(Path(source.path), disk.driver.format)
+        image.check_file(Path(source.path), image_format, backing_declared=declared)
     elif isinstance(source, NfsSource):
-        image.check([_read_nfs(source, timeout)], disk.driver.format)
+        image.check([_read_nfs(source, timeout)], image_format, backing_declared=declared)
     else:
         raise exception.UnsupportedVolume(
-            f'{disk.driver.format} is not supported on {source.describe()}'
+            f'{image_format} is not supported on {source.describe()}'
         )
 
 

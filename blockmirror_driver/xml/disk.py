@@ -23,7 +23,7 @@ from lxml import etree
 
 from blockmirror_driver import exception, model
 from blockmirror_driver.model.quantity import Bytes
-from blockmirror_driver.xml import document, encryption, grammar, slices
+from blockmirror_driver.xml import backing, document, encryption, grammar, slices
 from blockmirror_driver.xml import source as xml_source
 from blockmirror_driver.xml.compare import same_volume
 
@@ -93,8 +93,7 @@ def _element(disk: model.Disk) -> etree._Element:
     root.set('type', xml_source.build(root, disk.source))
     slices.build(root[-1], disk.slice_size)
     encryption.build(root[-1], disk.encryption)
-    # An empty element keeps libvirt from looking for a backing file in the image.
-    document.child(root, 'backingStore')
+    backing.build(root, disk.backing)
     _build_target(root, disk)
     _build_iotune(root, disk.iotune)
     if disk.readonly:
@@ -180,6 +179,7 @@ def parse(xml: str | bytes | etree._Element) -> model.Disk:
         iotune=_parse_iotune(root.find('iotune')),
         encryption=encryption.parse(root),
         slice_size=slices.parse(root),
+        backing=backing.parse(root),
         device=device if device in _DEVICES else 'disk',
         logical_block_size=logical,
         physical_block_size=physical,

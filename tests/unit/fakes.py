@@ -231,6 +231,18 @@ class FakeDomain(Scripted, Domain):
         self.jobs[dev] = JobInfo(job.type, bytes_per_second, job.cur, job.end)
         self._done('set_speed')
 
+    def freeze(self, timeout: Seconds) -> int:
+        self._called('freeze', timeout)
+        self._require_running()
+        self._done('freeze')
+        return 1
+
+    def thaw(self) -> int:
+        self._called('thaw')
+        self._require_running()
+        self._done('thaw')
+        return 0
+
     def resize(self, dev: str, size: Bytes) -> None:
         self._called('resize', dev, size)
         self._require_running()

@@ -28,7 +28,7 @@ class CopyMethod(Protocol):
 
     name: str
 
-    def check(self, domain: Domain, destination: Disk, options: CopyOptions) -> None:
+    def check(self, domain: Domain, dev: str, destination: Disk, options: CopyOptions) -> None:
         """Check that this way can do what is asked; changes nothing.
 
         :raise Refused: it can't.

@@ -44,13 +44,13 @@ class BlockCopy:
 
     name = 'blockcopy'
 
-    def check(self, domain: Domain, destination: Disk, options: CopyOptions) -> None:
+    def check(self, domain: Domain, dev: str, destination: Disk, options: CopyOptions) -> None:
         """Refuse what libvirt accepts although it loses data.
 
         :raise Refused: a shallow copy to a format without backing files: libvirt reports
             success, and everything in the backing files is lost.
         """
-        check_shallow(destination, options)
+        check_shallow(domain, dev, destination, options)
 
     def start(self, domain: Domain, dev: str, destination: Disk, options: CopyOptions) -> None:
         """Start the copy; see :meth:`CopyMethod.start` and :meth:`Domain.block_copy`."""
@@ -64,12 +64,14 @@ class BlockCopy:
         )
 
 
-def check_shallow(destination: Disk, options: CopyOptions) -> None:
+def check_shallow(domain: Domain, dev: str, destination: Disk, options: CopyOptions) -> None:
     """Refuse a shallow copy that can't be one.
 
-    :raise Refused: the destination's format has no backing files.
+    :raise Refused: the source has backing files, and the destination's format has none.
     """
-    if options.shallow and destination.driver.format == 'raw':
+    if not options.shallow or destination.driver.format != 'raw':
+        return
+    if domain.live_disk(dev).has_backing:
         raise exception.Refused(
             'a shallow copy to a raw destination would lose what the backing files hold',
             hint='copy without shallow, or to a qcow2 whose backing file is the same',

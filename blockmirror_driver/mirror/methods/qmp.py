@@ -31,13 +31,13 @@ class Qmp:
 
     name = 'qmp'
 
-    def check(self, domain: Domain, destination: Disk, options: CopyOptions) -> None:
+    def check(self, domain: Domain, dev: str, destination: Disk, options: CopyOptions) -> None:
         """Refuse what can't be copied so.
 
         :raise Refused: the guest is not seen through :mod:`.passthrough`, or the destination
             has no backing files for a shallow copy.
         """
-        check_shallow(destination, options)
+        check_shallow(domain, dev, destination, options)
         if not isinstance(domain, Passthrough):
             raise exception.Refused('a copy by passthrough needs a view of QEMU')
 

@@ -30,6 +30,8 @@ def flags(destination: Disk, options: CopyOptions) -> RebaseFlag:
     result = RebaseFlag.COPY | RebaseFlag.COPY_RAW
     if options.reuse_external:
         result |= RebaseFlag.REUSE_EXT
+    if options.shallow:
+        result |= RebaseFlag.SHALLOW
     if isinstance(destination.source, BlockSource):
         result |= RebaseFlag.COPY_DEV
     return result
@@ -40,7 +42,7 @@ class Rebase:
 
     name = 'rebase'
 
-    def check(self, domain: Domain, destination: Disk, options: CopyOptions) -> None:
+    def check(self, domain: Domain, dev: str, destination: Disk, options: CopyOptions) -> None:
         """Refuse what the call has no word for, before libvirt misunderstands it.
 
         :raise Refused: a network or qcow2 destination, a persistent domain, or an option
@@ -60,7 +62,7 @@ class Rebase:
         ]  # fmt: skip
         if only_blockcopy:
             raise exception.Refused(f'rebase has no {", ".join(only_blockcopy)}', hint=hint)
-        check_shallow(destination, options)
+        check_shallow(domain, dev, destination, options)
         if domain.is_persistent():
             raise exception.Refused(
                 'rebase works on transient domains only: it has no flag for a transient job',

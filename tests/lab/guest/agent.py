@@ -163,6 +163,11 @@ class Agent:
         """
         return [one for one in self._last.values() if one.run.device == device]
 
+    def freezes(self) -> tuple[bool, int]:
+        """Whether the writers stand still on libvirt's request, and how often they did."""
+        told = self.console.ask('ping')
+        return bool(told['frozen']), int(told['freezes'])
+
     def size(self, device: str = 'vda') -> int:
         """Size of a disk in bytes, as the guest sees it."""
         return int(self.console.ask('size', device)['bytes'])

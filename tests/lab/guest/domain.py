@@ -24,6 +24,9 @@ from tests.lab.image.build import INITRD, KERNEL
 _CMDLINE = 'console=ttyS0 quiet mitigations=off tsc=reliable random.trust_cpu=on panic=1'
 
 
+_AGENT = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+
+
 @dataclasses.dataclass(frozen=True)
 class Domain:
     """A domain to be; TCG, since a lab must run where there is no KVM.
@@ -32,6 +35,7 @@ class Domain:
     :ivar user: user and group of the QEMU process, ``name:name`` or ``+uid:+gid``; None for
         the default of libvirtd, root
     :ivar devices: further elements of ``<devices>``
+    :ivar guest_agent: with the channel of a guest agent
     :ivar elements: further elements of ``<domain>``, such as ``<metadata>``
     """
 
@@ -41,6 +45,7 @@ class Domain:
     user: str | None = None
     devices: str = ''
     elements: str = ''
+    guest_agent: bool = False
 
     def devices_inside(self) -> list[str]:
         """Names of the disks in the guest: its kernel counts each kind from ``a``."""
@@ -86,7 +91,7 @@ class Domain:
       <source mode='bind' path='{socket}'/><target port='1'/>
     </serial>
     <memballoon model='none'/>
-    {self.devices}
+    {self.devices}{_AGENT if self.guest_agent else ''}
   </devices>
   {label if self.user else ''}
 </domain>

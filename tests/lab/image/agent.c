@@ -18,7 +18,7 @@
  * The only program of the lab's guest.  It takes commands on the second serial port, one a line:
  * "ID VERB ARGUMENT...", and answers each with one line of JSON that repeats the ID:
  *
- *   ping
+ *   ping                                            whether and how often writers were frozen
  *   size DEV                                        bytes
  *   start DEV TAG WRITERS BLOCKS STRIDE DELAY BASE  start writers on a disk
  *   stop DEV | all                                  ask writers to end; "stat" tells when they did
@@ -34,8 +34,12 @@
  * with BLOCKS a power of two, so that BLOCKS writes in a row touch each of its places once.  A write
  * counts as acknowledged when pwrite (O_DIRECT) and fdatasync have both returned success; one that
  * failed is tried again for ever, with the same data.  oracle.py knows the same rules.
+ *
+ * On a virtio port it is QEMU's guest agent, as far as libvirt needs one to freeze and thaw file
+ * systems: there are none, so the writers are what stands still.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -78,6 +82,9 @@ struct writer {
 static struct writer writers[SLOTS];
 static atomic_uint_fast64_t took_us[BUCKETS];
 static uint32_t crc_table[256];
+/* Held for reading by a write under way, for writing while frozen. */
+static pthread_rwlock_t ice = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+static atomic_int frozen, freezes;
 static FILE *answers;
 
 static void crc_init(void)
@@ -193,6 +200,7 @@ static void *write_blocks(void *argument)
     int fd = open(w->path, O_RDWR | O_DIRECT);
 
     while (!w->stop) {
+        pthread_rwlock_rdlock(&ice);
         uint64_t sequence = w->acked + 1, begun = now_us();
         uint64_t place = (sequence * SPREAD) & (w->blocks - 1);
         compose(w, sequence, b);
@@ -201,10 +209,13 @@ static void *write_blocks(void *argument)
         int written = write_through(w, &fd, b,
                                     (off_t)(w->base + place * w->stride + w->number * BLOCK));
         w->since_us = 0;
+        if (written) {
+            w->acked = sequence;
+            account(w, begun);
+        }
+        pthread_rwlock_unlock(&ice);
         if (!written)
             break;
-        w->acked = sequence;
-        account(w, begun);
         if (w->delay_us)
             usleep((useconds_t)w->delay_us);
     }
@@ -421,9 +432,11 @@ static void obey(const char *line)
     if (sscanf(line, "%lu %15s %15s %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
                " %" SCNu64, &id, verb, device, &n[0], &n[1], &n[2], &n[3], &n[4], &n[5]) < 2)
         return;
-    if (!strcmp(verb, "ping"))
-        reply(id, "");
-    else if (!strcmp(verb, "size"))
+    if (!strcmp(verb, "ping")) {
+        char told[64];
+        snprintf(told, sizeof told, "\"frozen\":%d,\"freezes\":%d", frozen, freezes);
+        reply(id, told);
+    } else if (!strcmp(verb, "size"))
         do_size(id, device);
     else if (!strcmp(verb, "start"))
         do_start(id, device, n);
@@ -446,6 +459,76 @@ static void obey(const char *line)
         reply_error(id, "verb", ENOSYS);
 }
 
+static void answer_libvirt(int port, const char *line)
+{
+    char told[128];
+    const char *id = strstr(line, "\"id\"");
+
+    if (strstr(line, "guest-sync") && id) {
+        snprintf(told, sizeof told, "{\"return\": %lld}\n", strtoll(strchr(id, ':') + 1, NULL, 10));
+    } else if (strstr(line, "guest-fsfreeze-freeze")) {
+        if (!frozen) {
+            pthread_rwlock_wrlock(&ice);
+            frozen = 1;
+            freezes++;
+        }
+        snprintf(told, sizeof told, "{\"return\": 1}\n");
+    } else if (strstr(line, "guest-fsfreeze-thaw")) {
+        int was = frozen;
+        if (frozen) {
+            frozen = 0;
+            pthread_rwlock_unlock(&ice);
+        }
+        snprintf(told, sizeof told, "{\"return\": %d}\n", was);
+    } else if (strstr(line, "guest-fsfreeze-status")) {
+        snprintf(told, sizeof told, "{\"return\": \"%s\"}\n", frozen ? "frozen" : "thawed");
+    } else if (strstr(line, "guest-ping")) {
+        snprintf(told, sizeof told, "{\"return\": {}}\n");
+    } else {
+        snprintf(told, sizeof told, "{\"error\": {\"class\": \"CommandNotFound\", "
+                                    "\"desc\": \"not here\"}}\n");
+    }
+    if (write(port, told, strlen(told)) < 0)
+        perror("virtio port");
+}
+
+static void *be_guest_agent(void *path)
+{
+    char line[1024];
+    size_t length = 0;
+    int port = open(path, O_RDWR);
+
+    while (port >= 0) {
+        char c;
+        if (read(port, &c, 1) != 1) {
+            usleep(RETRY_US); /* nobody has opened the host's side */
+        } else if (c == '\n') {
+            line[length] = 0;
+            if (length)
+                answer_libvirt(port, line);
+            length = 0;
+        } else if (length + 1 < sizeof line) {
+            line[length++] = c;
+        }
+    }
+    return NULL;
+}
+
+static void find_virtio_port(void)
+{
+    static char path[300];
+    pthread_t thread;
+    DIR *devices = opendir("/dev");
+
+    for (struct dirent *one; devices && (one = readdir(devices));) {
+        if (!strncmp(one->d_name, "vport", 5)) {
+            snprintf(path, sizeof path, "/dev/%s", one->d_name);
+            pthread_create(&thread, NULL, be_guest_agent, path);
+            break;
+        }
+    }
+}
+
 int main(void)
 {
     char line[256];
@@ -462,6 +545,7 @@ int main(void)
     cfsetspeed(&raw, B115200);
     tcsetattr(port, TCSANOW, &raw);
     crc_init();
+    find_virtio_port();
     FILE *commands = fdopen(port, "r");
     answers = fdopen(dup(port), "w");
     for (;;) {

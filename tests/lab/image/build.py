@@ -38,6 +38,7 @@ _MODULES = (
     'drivers/virtio/virtio_pci_legacy_dev',
     'drivers/virtio/virtio_pci_modern_dev',
     'drivers/virtio/virtio_pci',
+    'drivers/char/virtio_console',
     'drivers/block/virtio_blk',
     'drivers/scsi/scsi_common',
     'drivers/scsi/scsi_mod',

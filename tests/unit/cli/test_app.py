@@ -43,6 +43,7 @@ COMMANDS = (
     'show',
     'speed',
     'swap',
+    'swap-group',
     'watch',
     'xml',
 )

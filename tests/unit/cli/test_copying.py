@@ -62,7 +62,8 @@ class TestSwap(fakes.CommandTestCase):
 
     def test_every_copy_option(self) -> None:
         names = {f.name for f in dataclasses.fields(CopyOptions)}
-        self.assertEqual(names, {*OPTIONS, 'hold_until'})  # which has tests of its own
+        # These have tests of their own.
+        self.assertEqual(names, {*OPTIONS, 'hold_until', 'quiesce'})
         for name, (argv, value) in OPTIONS.items():
             self.service.requests.clear()
             ran = self.swap(*argv)

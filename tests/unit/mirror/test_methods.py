@@ -26,7 +26,7 @@ from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.model import BlockSource, Bytes, BytesPerSecond, Disk, Driver, FileSource
 from blockmirror_driver.virt.domain import CopyFlag, RebaseFlag
 from tests.unit.fakes import FakeDomain, FakeHypervisor
-from tests.unit.mirror.pieces import DESTINATION
+from tests.unit.mirror.pieces import DESTINATION, live
 
 FILE = Disk(source=FileSource('/volumes/new'))
 DEVICE = Disk(source=BlockSource('/dev/loop7'))
@@ -80,7 +80,7 @@ class Start(unittest.TestCase):
             domain = guest(persistent=False)
             way = methods.choose('rebase')
             options = CopyOptions(bandwidth=BytesPerSecond(9))
-            way.check(domain, disk, options)
+            way.check(domain, 'vda', disk, options)
             way.start(domain, 'vda', disk, options)
             self.assertEqual(domain.calls[-1], ('block_rebase', ('vda', path, 9, flags | more)))
 
@@ -95,8 +95,9 @@ class Refused(unittest.TestCase):
 
     def check(self, method: str, disk: Disk, words: str, **options: Any) -> None:
         domain = guest(persistent=options.pop('persistent', False))
+        domain.live['vda'] = replace(live(), has_backing=True)
         with self.assertRaisesRegex(exception.Refused, words):
-            methods.choose(method).check(domain, disk, CopyOptions(**options))
+            methods.choose(method).check(domain, 'vda', disk, CopyOptions(**options))
         self.assertEqual(domain.count('block_copy') + domain.count('block_rebase'), 0)
 
     def test_a_shallow_copy_to_raw(self) -> None:
@@ -105,9 +106,12 @@ class Refused(unittest.TestCase):
         self.check('rebase', FILE, 'shallow', shallow=True)
 
     def test_a_shallow_copy_to_qcow2(self) -> None:
-        """Can be one."""
+        """Can be one; so can one of a source that has one layer."""
+        domain = guest()
+        domain.live['vda'] = live()
+        methods.choose('blockcopy').check(domain, 'vda', FILE, CopyOptions(shallow=True))
         disk = replace(FILE, driver=Driver(format='qcow2'))
-        methods.choose('blockcopy').check(guest(), disk, CopyOptions(shallow=True))
+        methods.choose('blockcopy').check(guest(), 'vda', disk, CopyOptions(shallow=True))
 
     def test_rebase_onto_the_network(self) -> None:
         """The call takes a local path."""

@@ -22,6 +22,7 @@ from typing import Any
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.model import (
+    Backing,
     Bytes,
     BytesPerSecond,
     Disk,
@@ -256,9 +257,9 @@ class DestinationChecksTest(PlanTestCase):
 
     def test_chain(self) -> None:
         shallow = CopyOptions(shallow=True)
-        self.assert_fails('chain', 'loses the backing data', '--shallow', options=shallow)
-        qcow2 = replace(DESTINATION, driver=Driver(format='qcow2'))
-        self.assert_passes('chain', 'top layer', options=shallow, destination=qcow2)
+        self.assert_passes('chain', 'one layer', options=shallow)
+        below = replace(DESTINATION, backing=Backing(FileSource('/base')))
+        self.assert_fails('chain', 'no backing file', '<backingStore>', destination=below)
 
     def test_block_module(self) -> None:
         self.hypervisor.block_drivers['rbd'] = None

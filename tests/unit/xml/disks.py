@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from blockmirror_driver.model import (
     Auth,
+    Backing,
     BlockSource,
     Bytes,
     Disk,
@@ -78,5 +79,6 @@ FULL = Disk(
     ),
     encryption=Encryption(SecretRef(SecretUsage.VOLUME, uuid=UUID)),
     slice_size=Bytes(1 << 30),
+    backing=Backing(FileSource('/b'), 'qcow2', Backing(FileSource('/c'))),
     device='lun',
 )
