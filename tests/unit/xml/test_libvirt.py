@@ -65,7 +65,7 @@ class TestWithLibvirt(unittest.TestCase):
                 self.assertTrue(xml_disk.same_volume(disk.source, found.disk.source))
                 self.assertEqual(_with_port(disk), found.disk)
                 self.assertEqual(disk.encryption is not None, found.encrypted)
-                self.assertFalse(found.has_backing)
+                self.assertEqual(disk.backing is not None, found.has_backing)
 
     def test_a_mark_comes_back(self) -> None:
         domain = self.define(DOMAIN.format(disks.FULL.to_xml().replace('"lun"', '"disk"')))
