@@ -152,6 +152,7 @@ def add_copy_options(parser: argparse.ArgumentParser) -> None:
     ):
         group.add_argument(f'--{name}', action=flag, default=None, help=text)
     add_times(group)
+    add_convergence(group)
     add_permissions(group)
 
 
@@ -175,6 +176,22 @@ def add_permissions(group: argparse._ArgumentGroup) -> None:
         default=None,
         help='with --method qmp: switch the guest all the same. libvirt names the old volume '
         'until the guest is powered off; nothing may migrate it or copy this disk before',
+    )
+
+
+def add_convergence(group: argparse._ArgumentGroup) -> None:
+    """Add ``--convergence`` and ``--convergence-window``."""
+    group.add_argument(
+        '--convergence',
+        choices=('go-on', 'abort'),
+        help='what to do when the guest writes as fast as the copy moves: say so and go on, or '
+        'cancel it (exit code 4)',
+    )
+    group.add_argument(
+        '--convergence-window',
+        type=seconds,
+        metavar='SECONDS',
+        help='over which that is judged: a tenth of what is moved has to be gained',
     )
 
 
@@ -213,6 +230,8 @@ def copy_options(parsed: argparse.Namespace) -> dict[str, Any]:
         'stall_timeout',
         'poll_interval',
         'probe_timeout',
+        'convergence',
+        'convergence_window',
     )
     return {name: getattr(parsed, name) for name in names}
 

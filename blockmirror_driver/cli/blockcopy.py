@@ -81,6 +81,7 @@ class Copy(RunningCommand):
         )
         arguments.add_key_file(group)
         arguments.add_permissions(group)
+        arguments.add_convergence(group)
         arguments.add_events(parser)
         return parser
 
@@ -198,6 +199,8 @@ def overrides(parsed: argparse.Namespace, *, exists: bool) -> dict[str, Any]:
         'decrypt': parsed.decrypt,
         'allow_larger': parsed.allow_larger,
         'pivot_behind_libvirt': parsed.pivot_behind_libvirt,
+        'convergence': parsed.convergence,
+        'convergence_window': parsed.convergence_window,
         'copy_timeout': parsed.timeout,
         'abort_timeout': ASYNC_ABORT if parsed.asynchronous else None,
     }

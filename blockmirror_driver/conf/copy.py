@@ -69,6 +69,27 @@ Send each write of the guest to both sides while the copy runs, so that it alway
 The guest's writes take longer meanwhile.
 """,
     ),
+    cfg.StrOpt(
+        'convergence',
+        default='go-on',
+        choices=[
+            ('go-on', 'say so, and go on until copy_timeout'),
+            ('abort', 'cancel the copy; the guest stays on its source'),
+        ],
+        help="""
+What to do when the guest dirties the disk as fast as the copy moves it, so that it never ends.
+
+Related options: ``convergence_window``, ``synchronous_writes``, which always converges.
+""",
+    ),
+    cfg.FloatOpt(
+        'convergence_window',
+        default=300.0,
+        min=1.0,
+        help="""
+Seconds over which that is judged: of what is moved within them a tenth has to be gained.
+""",
+    ),
     cfg.FloatOpt(
         'copy_timeout',
         default=86400.0,

@@ -183,12 +183,12 @@ class Mirror:
         :param timeout: seconds from now.
         :raise TimedOut: at the timeout.
         :raise NotConverging: at the timeout, when the guest dirties the disk at least as
-            fast as the copy moves it.
+            fast as the copy moves it; with ``convergence='abort'`` as soon as that is sure.
         :raise Stalled: STALLED for longer than ``stall_timeout`` seconds.
         """
         interrupted = interrupt or _never
         self._watch.run(
-            lambda: self.state in until or interrupted() or self._watch.stalled_too_long(),
+            lambda: self.state in until or interrupted() or self._gives_up(),
             timeout,
         )
         state = self.state
@@ -196,6 +196,12 @@ class Mirror:
             return state
         if self._watch.stalled_too_long():
             raise exception.Stalled(f'the copy stands still: {self.snapshot().reason}')
+        if self._gives_up():
+            progress = self.snapshot().progress
+            raise exception.NotConverging(
+                f'the guest writes {progress.dirty_rate} bytes/s, the copy moves {progress.rate}, '
+                f'for {self._options.convergence_window:g} s at least'
+            )
         raise self._timed_out(timeout or Seconds(0.0), until)
 
     def pivot(self) -> JobState:
@@ -262,6 +268,10 @@ class Mirror:
             raise exception.HypervisorUnavailable(
                 f'the copy was not started: {error}', code=error.code
             ) from error
+
+    def _gives_up(self) -> bool:
+        diverges = self._options.convergence == 'abort' and self._watch.diverges
+        return diverges or self._watch.stalled_too_long()
 
     def _timed_out(self, timeout: float, until: Collection[JobState]) -> exception.TimedOut:
         wanted = ' or '.join(sorted(state.value for state in until)) or 'at its end'

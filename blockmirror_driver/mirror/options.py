@@ -44,7 +44,10 @@ _TIMES = (
     'stall_timeout',
     'poll_interval',
     'probe_timeout',
+    'convergence_window',
 )
+#: What is done about a guest that dirties as fast as the copy moves.
+CONVERGENCE = ('go-on', 'abort')
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class CopyOptions:
     refuses a persistent domain. ``decrypt`` lets what is encrypted go to a plain volume.
     ``allow_larger`` takes a larger destination, of which the guest sees as much as before.
     ``quiesce``: the guest's file systems may be frozen for the end of it, as a group does.
+    ``convergence`` is what to do when a copy gained next to nothing on the guest within
+    ``convergence_window``: ``go-on``, or ``abort``.
     ``pivot_behind_libvirt`` lets a copy by ``qmp`` pivot, after which libvirt's live XML is
     wrong until the guest is powered off.
     ``hold_until`` (seconds since the epoch, 0 is never) ends the
@@ -85,6 +90,8 @@ class CopyOptions:
     stall_timeout: Seconds = Seconds(600.0)
     poll_interval: Seconds = Seconds(5.0)
     probe_timeout: Seconds = Seconds(15.0)
+    convergence: str = 'go-on'
+    convergence_window: Seconds = Seconds(300.0)
     hold_until: float = 0.0
 
     def __post_init__(self) -> None:
@@ -101,6 +108,8 @@ class CopyOptions:
             # NaN compares false with everything, so the test is written positively.
             if not 0 < value < float('inf'):
                 raise exception.UsageError(f'{name} must be more than 0 seconds: {value}')
+        if self.convergence not in CONVERGENCE:
+            raise exception.UsageError(f'no such policy: {self.convergence[:40]!r}')
         if not 0 <= self.hold_until < float('inf'):
             raise exception.UsageError(f'hold_until is no time: {self.hold_until}')
 

@@ -40,7 +40,8 @@ class MirrorSnapshot:
 
     ``reason`` is one line for people, empty when all goes its way; ``cause`` is the same
     for programs. ``may_have_switched``: a pivot was asked for (or seen) and was not refused
-    for certain; if the guest is gone then, only its stored XML may tell its disk.
+    for certain; if the guest is gone then, only its stored XML may tell its disk. ``diverges``:
+    the guest has dirtied the disk as fast as the copy moves it for a whole window.
     """
 
     state: JobState = JobState.NONE
@@ -48,6 +49,7 @@ class MirrorSnapshot:
     reason: str = ''
     cause: Cause = Cause.NONE
     may_have_switched: bool = False
+    diverges: bool = False
 
     @property
     def end_confirmed(self) -> bool:
@@ -58,7 +60,7 @@ class MirrorSnapshot:
         return self.state is JobState.ABORTED and self.cause is Cause.CANCELED
 
 
-def snapshot(model: MirrorModel, progress: Progress) -> MirrorSnapshot:
+def snapshot(model: MirrorModel, progress: Progress, *, diverges: bool = False) -> MirrorSnapshot:
     """Describe a model."""
     reason = _BY_CAUSE[model.cause]
     if model.cause is Cause.PIVOT_REFUSED and model.refused:
@@ -67,10 +69,13 @@ def snapshot(model: MirrorModel, progress: Progress) -> MirrorSnapshot:
         reason = f'the hypervisor reported that the copy failed: {model.failed}'
     if model.state is JobState.STALLED:
         reason = f'nothing was moved for {progress.stalled_for:.0f} s'
+    if diverges:
+        reason = 'the guest writes as fast as the copy moves: there is no end in sight'
     return MirrorSnapshot(
         state=model.state,
         progress=progress,
         reason=reason,
         cause=model.cause,
         may_have_switched=model.undecidable,
+        diverges=diverges,
     )

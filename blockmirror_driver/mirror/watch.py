@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, cast
 from blockmirror_driver import exception
 from blockmirror_driver.mirror import events as ev
 from blockmirror_driver.mirror import machine
+from blockmirror_driver.mirror.convergence import Convergence
 from blockmirror_driver.mirror.machine import Action, MirrorModel
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.mirror.progress import ProgressMeter
@@ -108,6 +109,7 @@ class Watch:
         self.answered_since = -NEVER
         self.model = MirrorModel()
         self.meter = ProgressMeter()
+        self.convergence = Convergence(options.convergence_window)
 
     # Listening
 
@@ -297,6 +299,7 @@ class Watch:
         self._saw_cursor(reading.at, reading.job.cur)
         before = self.meter.progress
         progress = self.meter.feed(reading.at, reading.job)
+        self.convergence.feed(reading.at, progress.cur, progress.left)
         self.feed(ev.Tick(stalled=progress.stalled_for >= self._stall_after()))
         if progress != before and self._clock() - self._reported_at >= REPORT_INTERVAL:
             self._publish()
@@ -317,12 +320,18 @@ class Watch:
         """Take note that the job may move ``bandwidth`` from now on; 0 is unlimited."""
         self._bandwidth = bandwidth
         self.meter.restart()
+        self.convergence.restart()
 
     def stalled_too_long(self) -> bool:
         """Tell whether the copy has been STALLED for ``stall_timeout`` seconds."""
         if self.model.state is not JobState.STALLED:
             return False
         return self._clock() - self._stalled_since >= self._options.stall_timeout
+
+    @property
+    def diverges(self) -> bool:
+        """Whether the guest dirties the disk as fast as the copy moves it, for a while now."""
+        return self.model.state is JobState.COPYING and self.convergence.diverges
 
     def _stall_after(self) -> float:
         """Return the seconds of stillness that are no longer normal.
@@ -339,7 +348,7 @@ class Watch:
 
     def snapshot(self) -> MirrorSnapshot:
         """Return what is known. Any thread may call."""
-        return snapshot(self.model, self.meter.progress)
+        return snapshot(self.model, self.meter.progress, diverges=self.diverges)
 
     def _publish(self) -> None:
         self._reported_at = self._clock()

@@ -110,6 +110,7 @@ class Ledger:
         self._started = clock()
         self._moved = 0
         self._notes: list[str] = []
+        self._diverged = False
         self._missed: list[tuple[SwapState, str, bool | None, int | None]] = []
         self.pivot_seconds: float | None = None
         record = journal.record(swap.id)
@@ -201,6 +202,10 @@ class Ledger:
 
     def on_change(self, snapshot: MirrorSnapshot) -> None:
         """Take the mirror's word about its progress."""
+        if snapshot.diverges and not self._diverged:
+            LOG.warning('Swap %s: %s', self._swap.id, snapshot.reason)
+            self.note(snapshot.reason)
+        self._diverged = snapshot.diverges
         self._progress(snapshot.progress, snapshot.reason)
 
     def count(self, progress: Progress, job: JobInfo | None) -> None:

@@ -171,6 +171,32 @@ class GuestGoneTest(FaultTestCase):
         self.assert_on(guest, source)
 
 
+class ConvergenceTest(FaultTestCase):
+    #: Each write of the guest dirties a whole MiB, some hundred a second.
+    LOSING = ('--granularity', '1048576', '--bandwidth', '16MiB', '--convergence-window', '4')
+
+    def test_a_race_that_is_lost(self) -> None:
+        """Cancelled by policy; one that goes on says so; synchronous writes always end."""
+        source, destination = self.volume('file', filled=True), self.volume('nfs')
+        guest = self.writing_guest(source)
+        done = self.swap(guest, destination, *self.LOSING, '--convergence', 'abort')
+        self.assert_error(done, 4, 'the guest writes', 'the copy moves')
+        self.assert_on(guest, source)
+        self.assert_nothing_left(guest)
+        running = self.command.start(
+            'swap', guest.name, 'vda', self.connection(destination), *self.LOSING,
+            '--events', 'jsonl',
+        )  # fmt: skip
+        running.wait_event(lambda event: 'no end in sight' in str(event.get('detail')))
+        swap_id = self.command.run('list', '-f', 'json', '--active').json[0]['swap_id']
+        self.assert_ok(self.command.run('cancel', swap_id))
+        self.assertEqual(5, running.wait().code)
+        self.assertIn('no end in sight', self.command.run('show', swap_id).out)
+        self.assert_ok(self.swap(guest, destination, *self.LOSING, '--synchronous-writes'))
+        self.assert_on(guest, destination)
+        self.assert_survived(guest, destination)
+
+
 class DestinationTest(FaultTestCase):
     def test_killed_while_copying(self) -> None:
         """iscsi says nothing when its server dies; the stall is seen and the copy cancelled."""

@@ -47,6 +47,8 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     'stall_timeout': (['--stall-timeout', '14.5'], 14.5),
     'poll_interval': (['--poll-interval', '0.5'], 0.5),
     'probe_timeout': (['--probe-timeout', '16'], 16.0),
+    'convergence': (['--convergence', 'abort'], 'abort'),
+    'convergence_window': (['--convergence-window', '60'], 60.0),
 }
 
 
