@@ -175,8 +175,17 @@ class Guest(FakeDomain):
         self._done('live_disk')
         return found
 
+    def is_active(self) -> bool:
+        self._require_there()
+        return super().is_active()
+
+    def _require_there(self) -> None:
+        if not self.active and not self.persistent:
+            raise exception.DomainNotFound(f'domain {self.name} not found')
+
     def stored_disk(self, dev: str) -> DomainDisk | None:
         self._called('stored_disk', dev)
+        self._require_there()
         if not self.persistent:
             return None
         found = xml_domain.find(self.text(self.stored_source, live=False), dev)
@@ -257,7 +266,8 @@ class Guest(FakeDomain):
             self.world.later(self.ready_after, self.ready)
 
     def _pivot_asked(self) -> None:
-        fate = self.pivots.pop(0) if self.pivots else 'switch'
+        early = self.mirrored is None or self.mirrored[1] == 'no'
+        fate: Fate = 'refuse' if early else self.pivots.pop(0) if self.pivots else 'switch'
         if fate == 'refuse':
             raise exception.DiskBusy('block copy still active: not ready for pivot yet')
         if fate == 'vanish':
