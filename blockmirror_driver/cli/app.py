@@ -50,11 +50,11 @@ NAMESPACE = 'blockmirror.cli'
 DESCRIPTION = 'Move the block volume of a running guest between storage backends.'
 
 
-def _open_service(conf: cfg.ConfigOpts) -> SwapService:
+def _open_service(conf: cfg.ConfigOpts, *, read_only: bool) -> SwapService:
     # Late, so that `blockmirror xml` works without libvirt.
     from blockmirror_driver.swap.service import SwapService
 
-    return SwapService.from_conf(conf)
+    return SwapService.from_conf(conf, read_only=read_only)
 
 
 class Commands(CommandManager):
@@ -84,7 +84,7 @@ class BlockmirrorApp(App):
         stdin: TextIO | None = None,
         stdout: TextIO | None = None,
         stderr: TextIO | None = None,
-        open_service: Callable[[cfg.ConfigOpts], SwapService] = _open_service,
+        open_service: Callable[..., SwapService] = _open_service,
     ) -> None:
         super().__init__(
             DESCRIPTION,
@@ -100,6 +100,8 @@ class BlockmirrorApp(App):
         self._journal: Journal | None = None
         #: Whether the command that runs may have changed something.
         self.changes = False
+        #: Whether it needs no more of libvirt than to look; set before the service is made.
+        self.read_only = False
 
     @property
     def conf(self) -> cfg.ConfigOpts:
@@ -112,7 +114,7 @@ class BlockmirrorApp(App):
     def service(self) -> SwapService:
         """The service of this process, made at the first use."""
         if self._service is None:
-            self._service = self._open_service(self.conf)
+            self._service = self._open_service(self.conf, read_only=self.read_only)
         return self._service
 
     @property

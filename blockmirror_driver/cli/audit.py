@@ -78,6 +78,7 @@ class Audit(TableCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Rows:
         """Audit, and list a row for each disk and each thing that disagrees."""
+        self.app.read_only = not parsed_args.repair
         # Our own configuration is read by this, and Nova's takes its place then: one process
         # has one.
         service = self.app.service

@@ -63,6 +63,7 @@ class Doctor(TableCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Rows:
         """Examine the host, and list the checks."""
+        self.app.read_only = True
         # Late: it needs what only this command needs.
         from blockmirror_driver.nova import install
 

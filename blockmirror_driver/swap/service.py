@@ -80,10 +80,10 @@ class SwapService:
         self._control = Control()
 
     @classmethod
-    def from_conf(cls, conf: cfg.ConfigOpts) -> SwapService:
+    def from_conf(cls, conf: cfg.ConfigOpts, *, read_only: bool = False) -> SwapService:
         """Make the service that the options describe; nothing is opened yet."""
         journal = Journal(Path(conf.blockmirror.journal_path))
-        return cls(Hypervisor.from_conf(conf), journal, conf)
+        return cls(Hypervisor.from_conf(conf, read_only=read_only), journal, conf)
 
     @property
     def hypervisor(self) -> Hypervisor:

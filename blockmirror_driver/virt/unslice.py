@@ -28,8 +28,9 @@ from blockmirror_driver.virt.domain import Domain
 from blockmirror_driver.virt.monitor import Monitor
 from blockmirror_driver.xml.domain import DomainDisk
 
-#: What libvirt 4.10 and later call the two nodes of a disk (qemuBlockStorageSource…NodeName).
-_FORMAT, _STORAGE = '-format', '-storage'
+#: What libvirt calls the node with the size (the second from 10 on, which has no other for raw
+#: images), and the storage below it (qemuBlockStorageSource…Nodename in its source).
+_SIZED, _STORAGE = ('-format', '-slice-sto'), '-storage'
 
 
 def storage_size(domain: Domain, disk: DomainDisk) -> Bytes:
@@ -77,7 +78,8 @@ def _names(domain: Domain, disk: DomainDisk) -> tuple[str, str]:
         ours = disk.alias and disk.alias in str(device.get('qdev', '')).split('/')
         if ours and device.get('inserted'):
             node = str(device['inserted']['node-name'])
-            storage = node.removesuffix(_FORMAT) + _STORAGE
-            if node.endswith(_FORMAT) and storage in _nodes(monitor):
-                return node, storage
+            for suffix in _SIZED:
+                storage = node.removesuffix(suffix) + _STORAGE
+                if node.endswith(suffix) and storage in _nodes(monitor):
+                    return node, storage
     raise exception.WrongState(f"QEMU's nodes of {disk.disk.target_dev} are not as libvirt's are")

@@ -21,7 +21,8 @@ from blockmirror_driver import exception, model
 from blockmirror_driver.xml import document
 from blockmirror_driver.xml import secret as xml_secret
 
-#: What libvirt writes where the XML says nothing; librbd's own is another thing.
+#: librbd's own is another thing. It has to be said: for a copy's destination libvirt 11 fills in
+#: nothing, and would mirror the plain data over the header.
 _ENGINE = 'qemu'
 
 
@@ -35,7 +36,8 @@ def build(source: etree._Element, encryption: model.Encryption | None) -> None:
     ref = encryption.secret
     if encryption.format != 'luks' or ref is None or ref.type is not model.SecretUsage.VOLUME:
         raise exception.InvalidDisk('only LUKS with a passphrase can be built')
-    element = document.child(source, 'encryption', {'format': encryption.format})
+    named: dict[str, str | None] = {'format': encryption.format, 'engine': _ENGINE}
+    element = document.child(source, 'encryption', named)
     document.child(element, 'secret', {'type': 'passphrase', **xml_secret.reference(ref)})
 
 

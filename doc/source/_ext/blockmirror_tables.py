@@ -18,6 +18,7 @@
 ``.. states:: swap|mirror``    each state, what holds in it and what may follow
 ``.. evidence::``              what the reconciler decides for every evidence there can be
 ``.. rooms::``                 each room with the first line of its docstring
+``.. campaign:: FILE``         what a campaign of the thrasher did, from its report
 ``.. virsh-options::``         virsh blockcopy's options beside those of blockmirror copy
 """
 
@@ -27,6 +28,7 @@ import enum
 import importlib
 import inspect
 import itertools
+import json
 import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -178,6 +180,33 @@ class Rooms(Table):
             yield f'``{found.name}{"/" if found.ispkg else ".py"}``', summary
 
 
+class Campaign(Table):
+    """The report of a campaign; its argument is the file, beside the page."""
+
+    required_arguments = 1
+    header = ('What', 'Figures')
+    widths = '25 75'
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """One row per part of the report."""
+        path = Path(self.env.doc2path(self.env.docname)).parent / self.arguments[0]
+        self.env.note_dependency(str(path))
+        report = json.loads(path.read_text())
+        yield 'Seeds', ', '.join(str(seed) for seed in report['seeds'])
+        yield 'Swaps', f'{report["swaps"]}, in {report["seconds"] / 60:.0f} minutes'
+        yield 'Violations of a promise', str(len(report['violations']))
+        yield 'Writes acknowledged, and compared', f'{report["writes_acknowledged"]:,}'
+        yield 'Moved by pivots', f'{report["bytes_moved"] / (1 << 30):.1f} GiB'
+        for title, name in (
+            ('What was done to it', 'blows'),
+            ('How it ended', 'ends'),
+            ('Exit codes (negative: killed)', 'exit_codes'),
+            ('Pairs', 'pairs'),
+        ):
+            counts = sorted(report[name].items(), key=lambda item: (-item[1], item[0]))
+            yield title, ', '.join(f'{what}: {count}' for what, count in counts)
+
+
 class VirshOptions(Table):
     """Both commands' options, from what virsh's help tells and from our parser.
 
@@ -231,4 +260,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive('evidence', EvidenceTable)
     app.add_directive('rooms', Rooms)
     app.add_directive('virsh-options', VirshOptions)
+    app.add_directive('campaign', Campaign)
     return {'version': '1', 'parallel_read_safe': True, 'parallel_write_safe': True}

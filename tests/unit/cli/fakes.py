@@ -144,6 +144,7 @@ class FakeService:
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     requests: list[SwapRequest] = field(default_factory=list)
     left: bool = False
+    read_only: bool = False
 
     def plan(self, request: SwapRequest) -> Plan:
         self.requests.append(request)
@@ -319,5 +320,9 @@ class CommandTestCase(testtools.TestCase):
             self.journal.note(row.id, row.detail, exit_code=row.exit_code)
 
 
-def opener(service: FakeService) -> Callable[[cfg.ConfigOpts], SwapService]:
-    return lambda _conf: cast(SwapService, service)
+def opener(service: FakeService) -> Callable[..., SwapService]:
+    def opened(_conf: cfg.ConfigOpts, *, read_only: bool) -> SwapService:
+        service.read_only = read_only
+        return cast(SwapService, service)
+
+    return opened

@@ -46,11 +46,13 @@ class TestAudit(fakes.CommandTestCase):
         self.assertEqual(('agrees', 'guest', 'vda', 'vol', 'vol'), picked(row))
         self.assertEqual({'repair': False, 'records_of': None}, self.asked)
         self.assertEqual('', self.domain)
+        self.assertTrue(self.service.read_only)
 
     def test_one_guest(self) -> None:
         """Only it is audited, so that nothing of another is mended."""
         self.audit(Row(FACTS), words=('guest', '--repair'))
         self.assertEqual('guest', self.domain)
+        self.assertFalse(self.service.read_only)
 
     def test_what_only_an_operator_can_mend(self) -> None:
         code, rows = self.audit(Row(FACTS, (OPERATOR, OURS)))

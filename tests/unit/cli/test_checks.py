@@ -83,3 +83,4 @@ class TestDoctor(fakes.CommandTestCase):
         ran = self.run_command('doctor', '-f', 'json')
         self.assertEqual(3, ran.code)
         self.assertEqual('fail', json.loads(ran.out)[0]['result'])
+        self.assertTrue(self.service.read_only)

@@ -34,7 +34,7 @@ class TestKeyFile(fakes.CommandTestCase):
 
     def test_of_the_xml(self) -> None:
         ran = self.run_command('xml', self.file('c.json', fakes.ISCSI), '--key-file', self.key())
-        self.assertIn('<encryption format="luks">', ran.out)
+        self.assertIn('<encryption format="luks" engine="qemu">', ran.out)
         self.assertNotIn('c4n4ry', ran.out + ran.err)
 
     def test_bad_ones(self) -> None:

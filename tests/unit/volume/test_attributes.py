@@ -116,7 +116,7 @@ class Common(cases.VolumeTestCase):
             info = {'driver_volume_type': self.kind, 'data': data}
             disk = disk_for(info, 'vda', conf=cases.options(), key=key)
             self.assertEqual((*plain.secrets, key), (*disk.secrets[:-1], disk.secrets[-1].value))
-            self.assertIn('<encryption format="luks">', disk.to_xml())
+            self.assertIn('<encryption format="luks" engine="qemu">', disk.to_xml())
             self.assertNotIn('sesame', disk.to_xml() + repr(disk))
         for bad in ('', 'x' * 8193):
             with self.assertRaises(exception.UsageError):
