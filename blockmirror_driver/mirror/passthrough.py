@@ -174,15 +174,7 @@ class Passthrough(Domain):
         return None
 
     def _is_switched(self) -> bool:
-        return any(node == self._view.names.node for _qdev, node in self._inserted())
-
-    def _inserted(self) -> list[tuple[str, str]]:
-        """Return each guest device's path in QEMU, and the node that it is on."""
-        return [
-            (str(device.get('qdev', '')), str(device['inserted'].get('node-name', '')))
-            for device in self._monitor.execute('query-block')
-            if device.get('inserted')
-        ]
+        return self._view.names.node in self._monitor.nodes_in_use().values()
 
     def _tell(self, job: dict[str, Any], *, switched: bool) -> None:
         """Say once how the job ended, as libvirt would by an event."""
@@ -209,7 +201,7 @@ class Passthrough(Domain):
         :raise DiskBusy: a copy of this name, or another job, is there.
         """
         names, disk = self._view.names, self._seen.live_disk(self._view.dev)
-        device = self._node_of(disk)
+        device = self._monitor.node_of(disk.alias)
         if self._job() is not None or self._seen.job(self._view.dev) is not None:
             raise exception.DiskBusy(f'{self._view.dev} has a block job already')
         image = blockdev.of(self._view.destination, names.job)
@@ -226,13 +218,6 @@ class Passthrough(Domain):
         except exception.Refused as error:
             self.let_go()
             raise exception.DestinationUnusable(error.message) from error
-
-    def _node_of(self, disk: DomainDisk) -> str:
-        """Return the node that the guest's device is on; ``-blockdev`` has no drive names."""
-        for qdev, node in self._inserted():
-            if disk.alias and disk.alias in qdev.split('/'):
-                return node
-        raise exception.DiskNotFound(f'QEMU has no device of the name {disk.alias}')
 
     def pivot(self, dev: str) -> None:
         """Ask for the switch; libvirt goes on to name the old volume."""

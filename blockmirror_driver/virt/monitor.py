@@ -93,6 +93,25 @@ class Monitor:
             raise exception.Refused(f'QEMU refused {command}: {reason}')
         return told['return']
 
+    def nodes_in_use(self) -> dict[str, str]:
+        """Return the node that each device of the guest is on, by the device's path in QEMU."""
+        return {
+            str(device.get('qdev', '')): str(device['inserted'].get('node-name', ''))
+            for device in self.execute('query-block')
+            if device.get('inserted')
+        }
+
+    def node_of(self, alias: str | None) -> str:
+        """Return the node of a disk; with ``-blockdev`` there are no drives with names.
+
+        :param alias: of the disk, as the live XML has it.
+        :raise DiskNotFound: QEMU has no such device.
+        """
+        for qdev, node in self.nodes_in_use().items():
+            if alias and alias in qdev.split('/'):
+                return node
+        raise exception.DiskNotFound(f'QEMU has no device of the name {alias}')
+
     def add_secret(self, name: str, descriptor: int) -> None:
         """Make a ``secret`` object of QEMU's, so that its value is in no text that anybody logs.
 

@@ -74,12 +74,9 @@ def _nodes(monitor: Monitor) -> dict[str, dict[str, Any]]:
 
 def _names(domain: Domain, disk: DomainDisk) -> tuple[str, str]:
     monitor = Monitor(domain)
-    for device in monitor.execute('query-block'):
-        ours = disk.alias and disk.alias in str(device.get('qdev', '')).split('/')
-        if ours and device.get('inserted'):
-            node = str(device['inserted']['node-name'])
-            for suffix in _SIZED:
-                storage = node.removesuffix(suffix) + _STORAGE
-                if node.endswith(suffix) and storage in _nodes(monitor):
-                    return node, storage
+    node = monitor.node_of(disk.alias)
+    for suffix in _SIZED:
+        storage = node.removesuffix(suffix) + _STORAGE
+        if node.endswith(suffix) and storage in _nodes(monitor):
+            return node, storage
     raise exception.WrongState(f"QEMU's nodes of {disk.disk.target_dev} are not as libvirt's are")

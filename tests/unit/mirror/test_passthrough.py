@@ -25,6 +25,7 @@ from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.mirror.passthrough import Passthrough, View
 from blockmirror_driver.model import BytesPerSecond, Disk, FileSource
 from blockmirror_driver.virt.events import BlockJobEvent, BlockJobStatus
+from blockmirror_driver.virt.monitor import Monitor
 from tests.unit.fakes import FakeDomain, FakeHypervisor
 from tests.unit.mirror.pieces import SOURCE, job, live
 
@@ -32,7 +33,7 @@ ID = '0123456789abcdef'
 DESTINATION = Disk(source=FileSource('/volumes/new'))
 
 
-class Qemu:
+class Qemu(Monitor):
     """Answers as QEMU does: jobs, devices, and what it was told."""
 
     def __init__(self) -> None:
@@ -41,7 +42,9 @@ class Qemu:
         self.said: list[tuple[str, dict[str, Any]]] = []
         self.refuses: dict[str, str] = {}
 
-    def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
+    def execute(
+        self, command: str, arguments: dict[str, Any] | None = None, **_options: object
+    ) -> Any:
         self.said.append((command, arguments or {}))
         if command in self.refuses:
             raise exception.Refused(self.refuses[command])
@@ -70,7 +73,7 @@ class PassthroughTestCase(unittest.TestCase):
         self.qemu = Qemu()
         self.view = View(ID, 'vda', DESTINATION)
         self.domain = Passthrough(self.view, seen)
-        self.domain._monitor = cast('Any', self.qemu)
+        self.domain._monitor = self.qemu
         self.events = self.hypervisor.subscribe()
 
     def told(self) -> list[BlockJobEvent]:
