@@ -342,14 +342,22 @@ class Disk:
     @property
     def cited(self) -> tuple[SecretRef, ...]:
         """The secrets that the XML cites, ours or not."""
-        encryption, layer = self.encryption, self.backing
+        encryption = self.encryption
         cited = [*_login(self.source)]
         if encryption is not None and encryption.secret is not None:
             cited.append(encryption.secret)
-        while layer is not None:
+        for layer in self.layers:
             cited += _login(layer.source)
-            layer = layer.below
         return tuple(cited)
+
+    @property
+    def layers(self) -> tuple[Backing, ...]:
+        """What is below the image, from the layer below the top down to the last."""
+        found, layer = [], self.backing
+        while layer is not None:
+            found.append(layer)
+            layer = layer.below
+        return tuple(found)
 
     def with_source(self, source: Source) -> Disk:
         """Return the disk with another source."""

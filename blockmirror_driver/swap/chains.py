@@ -19,7 +19,6 @@ already, to the letter; libvirt checks nothing of it, and a raw destination lose
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from blockmirror_driver.model import Backing, Disk
@@ -34,16 +33,9 @@ class Verdict(NamedTuple):
     fix: str = ''
 
 
-def layers(backing: Backing | None) -> Iterator[Backing]:
-    """Go through a chain, from the layer below the top down to the last."""
-    while backing is not None:
-        yield backing
-        backing = backing.below
-
-
 def judge(source: Disk, destination: Disk, *, shallow: bool) -> Verdict:
     """Compare what is below the source with what is declared below the destination."""
-    below, declared = [*layers(source.backing)], [*layers(destination.backing)]
+    below, declared = source.layers, destination.layers
     needless = shallow and not below
     for wrong, why, fix in (
         (
@@ -81,7 +73,7 @@ def judge(source: Disk, destination: Disk, *, shallow: bool) -> Verdict:
     return Verdict(True, f'layers below the source that are {what}: {len(below)}')
 
 
-def _same(one: list[Backing], other: list[Backing]) -> bool:
+def _same(one: tuple[Backing, ...], other: tuple[Backing, ...]) -> bool:
     return len(one) == len(other) and all(
         a.format == b.format and same_volume(a.source, b.source)
         for a, b in zip(one, other, strict=True)

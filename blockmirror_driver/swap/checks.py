@@ -238,7 +238,7 @@ def in_use(hypervisor: Hypervisor, wanted: Source) -> Check:
             unread.append(f'{domain.name} ({error})')
             continue
         for disk in used:
-            below = [layer.source for layer in chains.layers(disk.disk.backing)]
+            below = [layer.source for layer in disk.disk.layers]
             if disk.mirror and disk.mirror.source:
                 below.append(disk.mirror.source)
             if any(same_volume(one, wanted) for one in (disk.disk.source, *below)):

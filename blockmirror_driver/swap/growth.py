@@ -19,8 +19,8 @@ from oslo_log import log as logging
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes
+from blockmirror_driver.swap import history
 from blockmirror_driver.swap.journal import Journal
-from blockmirror_driver.swap.states import ENDED
 from blockmirror_driver.virt import unslice
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
@@ -73,6 +73,6 @@ def _check(domain: Domain, disk: DomainDisk, journal: Journal) -> None:
         raise exception.UnsupportedVolume(f'{dev} is not raw and plain: it can not be grown yet')
     if disk.mirror is not None or domain.job(dev) is not None:
         raise exception.DiskBusy(f'a block job is on {dev}')
-    for record in journal.records(active_only=True):
-        if (record.domain_uuid, record.dev) == (domain.uuid, dev) and record.state not in ENDED:
-            raise exception.DiskBusy(f'swap {record.id} of this disk is {record.state.value}')
+    busy = history.open_swap(journal.records(active_only=True), domain.uuid, dev)
+    if busy is not None:
+        raise busy

@@ -42,6 +42,19 @@ def hidden_pivot(records: Iterable[SwapRecord], guest_run: str) -> SwapRecord | 
     return None
 
 
+def open_swap(
+    records: Iterable[SwapRecord], domain_uuid: str, dev: str
+) -> exception.DiskBusy | None:
+    """Return the error that a swap of this disk which has not ended is, ``None`` without one."""
+    for record in records:
+        if (record.domain_uuid, record.dev) == (domain_uuid, dev) and record.state not in ENDED:
+            return exception.DiskBusy(
+                f'swap {record.id} of this disk is {record.state.value}',
+                hint=f'blockmirror recover {record.id}',
+            )
+    return None
+
+
 def look(records: Iterable[SwapRecord], subject: Subject) -> list[Check]:
     """Check that no swap of the disk is open, and that libvirt knows which volume it is on."""
     mine = [
@@ -49,13 +62,9 @@ def look(records: Iterable[SwapRecord], subject: Subject) -> list[Check]:
         for record in records
         if (record.domain_uuid, record.dev) == (subject.uuid, subject.request.dev)
     ]
-    for record in mine:
-        if record.state not in ENDED:
-            error = exception.DiskBusy(
-                f'swap {record.id} of this disk is {record.state.value}',
-                hint=f'blockmirror recover {record.id}',
-            )
-            return [checks.failed('no-open-swap', error)]
+    busy = open_swap(mine, subject.uuid, subject.request.dev)
+    if busy is not None:
+        return [checks.failed('no-open-swap', busy)]
     found = [checks.passed('no-open-swap', 'the journal has none of this disk')]
     hidden = hidden_pivot(mine, subject.guest_run)
     if hidden is not None:

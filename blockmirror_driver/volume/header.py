@@ -43,10 +43,8 @@ def check(disk: Disk, timeout: Seconds) -> None:
         ``timeout`` seconds.
     """
     _check(disk.source, disk.driver.format, timeout, declared=disk.backing is not None)
-    layer = disk.backing
-    while layer is not None:
+    for layer in disk.layers:
         _check(layer.source, layer.format, timeout, declared=layer.below is not None)
-        layer = layer.below
 
 
 def _check(source: Source, image_format: str, timeout: Seconds, *, declared: bool) -> None:

@@ -31,6 +31,7 @@ from tests.lab.guest.domain import Domain
 from tests.lab.guest.guest import Guest
 from tests.lab.lab import Lab
 from tests.lab.pattern import Fill
+from tests.lab.process import run
 from tests.lab.volumes import KINDS, Volume
 
 MIB = 1 << 20
@@ -132,6 +133,16 @@ class LabTestCase(testtools.TestCase):
         self.assertTrue(report.ok, report)
         self.assertGreater(stat.acked, 0)
         return stat
+
+    def assert_survived_in_qcow2(self, guest: Guest, path: Path) -> None:
+        """Stop the guest and find every write in the image and what is below it (P1)."""
+        self.assertEqual(0, guest.stop_writers().errors)
+        guest.poweroff()
+        raw = self.command.home / 'read-back.raw'
+        run(['qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', str(path), str(raw)])
+        report = oracle.check(raw, guest.acked(), FILLED)
+        raw.unlink()
+        self.assertTrue(report.ok, report)
 
     def assert_error(self, result: Result, code: int, *words: str) -> None:
         """The command ended with this code and one line that holds all the words."""

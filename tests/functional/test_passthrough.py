@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
-from tests.functional.command import Result
+from tests.functional.command import Result, Running
 from tests.lab import oracle
 from tests.lab.guest.guest import Guest
 from tests.lab.volumes import Volume
@@ -34,6 +34,15 @@ class PassthroughTest(LabTestCase):
     def copy(self, guest: Guest, destination: object, *options: object) -> Result:
         """Run ``blockmirror copy`` by passthrough."""
         return self.command.run('copy', guest.name, 'vda', destination, *QMP, *options)
+
+    def begun(self, guest: Guest, destination: str) -> Running:
+        """A slow copy that is to be finished, some of it moved."""
+        running = self.command.start(
+            'copy', guest.name, 'vda', destination, *QMP, *FINISH,
+            '--bandwidth', 4 * MIB, '--bytes', '--events', 'jsonl',
+        )  # fmt: skip
+        running.wait_copied(8 * MIB)
+        return running
 
     def assert_copied(self, volume: Volume, writes: Iterable[Any]) -> None:
         """The volume has what was acknowledged when the copy was let go of, or later."""
@@ -109,11 +118,7 @@ class PassthroughTest(LabTestCase):
         source = self.volume('file', filled=True)
         guest = self.writing_guest(source)
         volume = self.volume('rbd', give_keyring=True)
-        running = self.command.start(
-            'copy', guest.name, 'vda', self.connection(volume), *QMP, *FINISH,
-            '--bandwidth', 4 * MIB, '--bytes', '--events', 'jsonl',
-        )  # fmt: skip
-        running.wait_copied(8 * MIB)
+        running = self.begun(guest, self.connection(volume))
         job = guest.monitor('query-block-jobs')[0]
         self.assertEqual(('mirror', 4 * MIB, False), (job['type'], job['speed'], job['ready']))
         self.assert_error(self.swap(guest, self.volume('nfs')), 3, 'swap', 'of this disk')
@@ -128,11 +133,7 @@ class PassthroughTest(LabTestCase):
         source = self.volume('rbd', filled=True)
         guest = self.writing_guest(source)
         volume = self.volume('nfs')
-        running = self.command.start(
-            'copy', guest.name, 'vda', self.connection(volume), *QMP, *FINISH,
-            '--bandwidth', 4 * MIB, '--bytes', '--events', 'jsonl',
-        )  # fmt: skip
-        running.wait_copied(8 * MIB)
+        running = self.begun(guest, self.connection(volume))
         self.assert_ok(self.command.run('cancel', self.swap_id()))
         self.assertEqual(5, running.wait().code)
         self.assert_gone_from_qemu(guest)
@@ -144,11 +145,7 @@ class PassthroughTest(LabTestCase):
         source = self.volume('iscsi', filled=True)
         guest = self.writing_guest(source)
         volume = self.volume('nfs')
-        running = self.command.start(
-            'copy', guest.name, 'vda', self.connection(volume), *QMP, *FINISH,
-            '--bandwidth', 4 * MIB, '--bytes', '--events', 'jsonl',
-        )  # fmt: skip
-        running.wait_copied(8 * MIB)
+        running = self.begun(guest, self.connection(volume))
         running.kill(signal.SIGKILL)
         running.wait()
         job = guest.monitor('query-block-jobs')[0]['device']
@@ -165,11 +162,7 @@ class PassthroughTest(LabTestCase):
         source = self.volume('file', filled=True)
         guest = self.writing_guest(source)
         volume, name = self.names('nbd')
-        running = self.command.start(
-            'copy', guest.name, 'vda', name, *QMP, *FINISH,
-            '--bandwidth', 4 * MIB, '--bytes', '--events', 'jsonl',
-        )  # fmt: skip
-        running.wait_copied(8 * MIB)
+        running = self.begun(guest, name)
         volume.delete()
         self.assert_error(running.wait(), 6, 'Input/output error')
         self.assert_gone_from_qemu(guest)

@@ -18,9 +18,8 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from tests.functional.base import FILLED, SIZE, LabTestCase
+from tests.functional.base import SIZE, LabTestCase
 from tests.functional.command import Result
-from tests.lab import oracle
 from tests.lab.guest.guest import Guest
 from tests.lab.process import run
 from tests.lab.volumes import NfsVolume
@@ -61,13 +60,7 @@ class Qcow2Test(Qcow2TestCase):
         self.assertEqual(['qcow2'], [one.get('type') for one in live.findall('driver')])
         self.assertTrue(str(live.find('source').get('name')).endswith(path.name))  # type: ignore[union-attr]
         guest.wait_acked(20)
-        self.assertEqual(0, guest.stop_writers().errors)
-        guest.poweroff()
-        raw = self.command.home / 'read-back.raw'
-        run(['qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', str(path), str(raw)])
-        report = oracle.check(raw, guest.acked(), FILLED)
-        raw.unlink()
-        self.assertTrue(report.ok, report)
+        self.assert_survived_in_qcow2(guest, path)
 
     def test_an_undeclared_backing_file(self) -> None:
         self.assert_refused(self.image('-b', str(self.image()), '-F', 'qcow2'), 'backing file')

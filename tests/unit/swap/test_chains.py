@@ -66,6 +66,4 @@ class XmlTest(testtools.TestCase):
         far = Backing(NfsSource(Host('192.0.2.1'), '/export', 'base'), 'raw')
         disk = replace(QCOW2, backing=replace(MIDDLE, below=far))
         self.assertEqual(disk, xml_disk.parse(xml_disk.build(disk)))
-        self.assertEqual(
-            [MIDDLE.source, far.source], [one.source for one in chains.layers(disk.backing)]
-        )
+        self.assertEqual([MIDDLE.source, far.source], [one.source for one in disk.layers])
