@@ -79,6 +79,10 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _pause(text: str) -> float:
+    return 0.0 if text == '0' else _seconds(text)
+
+
 def _whole(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 20):
         raise exception.UsageError(f'not a whole number of 0 or more: {text[:40]!r}')
@@ -89,6 +93,8 @@ def _whole(text: str) -> int:
 quantity = _checked(parse_bytes)
 #: More than 0, may be a fraction.
 seconds = _checked(_seconds)
+#: 0 or more.
+pause = _checked(_pause)
 #: A number as virsh takes it, 0 or more.
 whole = _checked(_whole)
 
@@ -153,6 +159,7 @@ def add_copy_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f'--{name}', action=flag, default=None, help=text)
     add_times(group)
     add_convergence(group)
+    add_verification(group)
     add_permissions(group)
 
 
@@ -195,6 +202,23 @@ def add_convergence(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_verification(group: argparse._ArgumentGroup) -> None:
+    """Add ``--verify-contents`` and ``--verify-pause``."""
+    group.add_argument(
+        '--verify-contents',
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help='compare both sides, byte for byte, before the pivot or the end of the copy',
+    )
+    group.add_argument(
+        '--verify-pause',
+        type=pause,
+        metavar='SECONDS',
+        help='for which the guest may be paused to compare blocks that it writes all the time; '
+        '0 is never',
+    )
+
+
 def add_times(group: argparse._ArgumentGroup) -> None:
     """Add an option for every time of ``CopyOptions``."""
     for name, dest, text in (
@@ -232,6 +256,8 @@ def copy_options(parsed: argparse.Namespace) -> dict[str, Any]:
         'probe_timeout',
         'convergence',
         'convergence_window',
+        'verify_contents',
+        'verify_pause',
     )
     return {name: getattr(parsed, name) for name in names}
 

@@ -82,6 +82,7 @@ class Copy(RunningCommand):
         arguments.add_key_file(group)
         arguments.add_permissions(group)
         arguments.add_convergence(group)
+        arguments.add_verification(group)
         arguments.add_events(parser)
         return parser
 
@@ -201,6 +202,8 @@ def overrides(parsed: argparse.Namespace, *, exists: bool) -> dict[str, Any]:
         'pivot_behind_libvirt': parsed.pivot_behind_libvirt,
         'convergence': parsed.convergence,
         'convergence_window': parsed.convergence_window,
+        'verify_contents': parsed.verify_contents,
+        'verify_pause': parsed.verify_pause,
         'copy_timeout': parsed.timeout,
         'abort_timeout': ASYNC_ABORT if parsed.asynchronous else None,
     }

@@ -90,6 +90,29 @@ Related options: ``convergence_window``, ``synchronous_writes``, which always co
 Seconds over which that is judged: of what is moved within them a tenth has to be gained.
 """,
     ),
+    cfg.BoolOpt(
+        'verify_contents',
+        default=False,
+        help="""
+Read both sides and compare them, byte for byte, when the copy is ready and before the pivot.
+
+The guest goes on meanwhile; what it writes is read again. It takes as long as reading both
+volumes does, and the copy stays ready all the time. Raw volumes only.
+
+Related options: ``verify_pause``.
+""",
+    ),
+    cfg.FloatOpt(
+        'verify_pause',
+        default=1.0,
+        min=0.0,
+        help="""
+Seconds for which the guest may be paused to compare blocks that it writes all the time.
+
+With 0 it is never paused, and a swap with such blocks goes back to its source. Where a disk of
+rbd has ``cache='writeback'``, librbd may keep data for a second or two: let it be 3.
+""",
+    ),
     cfg.FloatOpt(
         'copy_timeout',
         default=86400.0,

@@ -63,6 +63,8 @@ class CopyOptions:
     ``quiesce``: the guest's file systems may be frozen for the end of it, as a group does.
     ``convergence`` is what to do when a copy gained next to nothing on the guest within
     ``convergence_window``: ``go-on``, or ``abort``.
+    ``verify_contents`` has both sides compared before the end, and ``verify_pause`` is for how
+    many seconds the guest may be stopped for blocks that it writes all the time.
     ``pivot_behind_libvirt`` lets a copy by ``qmp`` pivot, after which libvirt's live XML is
     wrong until the guest is powered off.
     ``hold_until`` (seconds since the epoch, 0 is never) ends the
@@ -83,6 +85,8 @@ class CopyOptions:
     allow_larger: bool = False
     pivot_behind_libvirt: bool = False
     quiesce: bool = False
+    verify_contents: bool = False
+    verify_pause: Seconds = Seconds(1.0)
     copy_timeout: Seconds = Seconds(86400.0)
     pivot_timeout: Seconds = Seconds(60.0)
     abort_timeout: Seconds = Seconds(60.0)
@@ -110,6 +114,8 @@ class CopyOptions:
                 raise exception.UsageError(f'{name} must be more than 0 seconds: {value}')
         if self.convergence not in CONVERGENCE:
             raise exception.UsageError(f'no such policy: {self.convergence[:40]!r}')
+        if not 0 <= self.verify_pause < float('inf'):
+            raise exception.UsageError(f'verify_pause is out of range: {self.verify_pause}')
         if not 0 <= self.hold_until < float('inf'):
             raise exception.UsageError(f'hold_until is no time: {self.hold_until}')
 

@@ -27,7 +27,7 @@ from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
-from blockmirror_driver.virt.probe import NAME_PREFIX
+from blockmirror_driver.virt.throwaway import NAME_PREFIX
 from blockmirror_driver.xml import domain as xml_domain
 from blockmirror_driver.xml.domain import DomainDisk
 

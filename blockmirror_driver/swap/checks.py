@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, Disk, NetworkSource, QemuSource, Source
 from blockmirror_driver.qemu import blockdev, copy
-from blockmirror_driver.swap import chains, encryption, evidence, methods, qos, sizes
+from blockmirror_driver.swap import chains, contents, encryption, evidence, methods, qos, sizes
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
@@ -172,6 +172,7 @@ def of_request(subject: Subject) -> list[Check]:
         _not_in_use(subject),
         _method(subject),
         _chain(subject),
+        _contents(subject),
         _block_module(subject),
         _secrets(subject),
         _inherits(subject.live.disk, subject.request.destination),
@@ -267,6 +268,16 @@ def _chain(subject: Subject) -> Check:
     request = subject.request
     told = chains.judge(subject.live.disk, request.destination, shallow=request.options.shallow)
     return Check('chain', told.passed, told.detail, told.fix)
+
+
+def _contents(subject: Subject) -> Check:
+    assert subject.live is not None
+    request = subject.request
+    told = contents.refusal(subject.live.disk, request.destination, request.options)
+    if told is not None:
+        return failed('contents', told.why, told.fix)
+    compared = request.options.verify_contents
+    return passed('contents', 'compared before the pivot' if compared else 'not compared')
 
 
 def _block_module(subject: Subject) -> Check:

@@ -61,6 +61,22 @@ class Gate:
         """Let nothing count that the copy has told so far: it was ready a while ago."""
         self._forgotten = True
 
+    def wait(
+        self, mirror: Mirror, pending: Callable[[], bool], take_up: Callable[[Mirror], None]
+    ) -> None:
+        """Return once the guest may be switched; requests are taken up meanwhile.
+
+        :raise Stalled: the destination does not answer within ``stall_timeout`` seconds.
+        """
+        deadline = self._clock() + self._swap.options.stall_timeout
+        while True:
+            left = Seconds(max(0.0, deadline - self._clock()))
+            if self.opens_for_pivot(mirror, left, pending):
+                return
+            take_up(mirror)
+            if self._clock() >= deadline:
+                raise exception.Stalled('the destination does not answer, so there was no pivot')
+
     def opens_for_pivot(self, mirror: Mirror, timeout: Seconds, stop: Callable[[], bool]) -> bool:
         """As :meth:`opens`; at once when the destination answered the job a moment ago."""
         age = self._clock() - mirror.answered_since

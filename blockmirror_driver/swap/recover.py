@@ -25,7 +25,7 @@ from oslo_log import log as logging
 
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.swap import owner
+from blockmirror_driver.swap import contents, owner
 from blockmirror_driver.swap.control import Control
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Ledger, Observer, swap_of
@@ -115,6 +115,8 @@ class Recovery:
         runner = Runner(self._hypervisor, self._journal, swap, self._control, ledger)
         if swap.options.quiesce:
             thaw(self._hypervisor, swap.domain_uuid)
+        if swap.options.verify_contents:
+            contents.let_go_on(self._hypervisor, swap)
         try:
             return _decide(runner, record, action)
         finally:

@@ -24,7 +24,7 @@ from blockmirror_driver.mirror import passthrough
 from blockmirror_driver.mirror.engine import Mirror
 from blockmirror_driver.mirror.states import TERMINAL, Cause, JobState
 from blockmirror_driver.model import BytesPerSecond, Seconds
-from blockmirror_driver.swap import cleanup
+from blockmirror_driver.swap import cleanup, contents
 from blockmirror_driver.swap.control import Control, Inbox
 from blockmirror_driver.swap.gate import Gate
 from blockmirror_driver.swap.hold import Hold
@@ -154,6 +154,8 @@ class Runner:
         except _LeftError:
             return self.settlement.left(0 if self._swap.ending is Ending.ASYNC else LEFT)
         except exception.BlockmirrorError as error:
+            if isinstance(error, exception.StateUnknown):
+                self._unknown(error.message, error)
             return self._back(mirror, as_failure(error))
         # A failure looks the same in the XML: only a confirmed abort leaves a whole copy.
         if self._ledger.state is SwapState.CANCELLING and mirror.snapshot().end_confirmed:
@@ -173,6 +175,9 @@ class Runner:
         if self._hold.on or self._swap.ending is Ending.FINISH:
             self._count(mirror)  # a pivot counts right before it is asked for
         self._ledger.emit('ready')
+        if self._swap.options.verify_contents:
+            compared = contents.Comparison(self._hypervisor, self._swap, mirror.wake)
+            contents.follow(compared, mirror, self._ledger, self._inbox.pending, self._take_up)
         for _attempt in range(PIVOT_ATTEMPTS):
             state = self._hold_until_told(mirror)
             if state is not JobState.READY:
@@ -239,10 +244,9 @@ class Runner:
     def _set_speed(self, mirror: Mirror, bandwidth: int) -> None:
         try:
             mirror.set_speed(BytesPerSecond(bandwidth))
+            self._ledger.set_bandwidth(bandwidth)
         except exception.BlockmirrorError as error:
             self._ledger.note(f'the speed could not be changed: {error}')
-        else:
-            self._ledger.set_bandwidth(bandwidth)
 
     def _count(self, mirror: Mirror) -> None:
         try:
@@ -252,7 +256,7 @@ class Runner:
         self._ledger.count(mirror.snapshot().progress, job)
 
     def _pivot(self, mirror: Mirror) -> JobState:
-        self._wait_for_destination(mirror)
+        self._gate.wait(mirror, self._inbox.pending, self._take_up)
         self.settlement.agree()
         self._count(mirror)
         self._ledger.advance(SwapState.PIVOTING, 'asking for the pivot', pivot_requested=True)
@@ -262,16 +266,6 @@ class Runner:
             return mirror.pivot()
         finally:
             self._ledger.pivot_seconds = self._ledger.clock() - began
-
-    def _wait_for_destination(self, mirror: Mirror) -> None:
-        deadline = self._ledger.clock() + self._swap.options.stall_timeout
-        while True:
-            left = Seconds(max(0.0, deadline - self._ledger.clock()))
-            if self._gate.opens_for_pivot(mirror, left, self._inbox.pending):
-                return
-            self._take_up(mirror)
-            if self._ledger.clock() >= deadline:
-                raise exception.Stalled('the destination does not answer, so there was no pivot')
 
     # -- the end -----------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ from blockmirror_driver.virt.links import Links
 from blockmirror_driver.virt.loop import EventLoop
 from blockmirror_driver.virt.secrets import SecretStore
 from blockmirror_driver.virt.subscriptions import Fanout, Subscription
+from blockmirror_driver.virt.throwaway import Places
 
 LOG = log.getLogger(__name__)
 
@@ -253,20 +254,18 @@ class Hypervisor:
     ) -> probe.ProbeResult:
         """Open the disk in a paused throwaway domain, and return its exact size.
 
-        Uses connections of its own, so that a destination which hangs costs this one
-        nothing. See :func:`blockmirror_driver.virt.probe.probe`.
-
         :raise DestinationUnusable: it does not open, with libvirt's reason.
         :raise DestinationSilent: it did not answer within ``timeout`` seconds.
         """
         like_xml = None if like is None else like.xml()
         return probe.probe(
-            probe.Places(self.uri, self._probes, self._upkeep),
-            disk,
-            like_xml=like_xml,
-            timeout=timeout,
-            writable=writable,
+            self.places, disk, like_xml=like_xml, timeout=timeout, writable=writable
         )
+
+    @property
+    def places(self) -> Places:
+        """Where throwaway domains are made."""
+        return Places(self.uri, self._probes, self._upkeep)
 
     def events_arrive(self, timeout: Seconds) -> bool:
         """Tell whether the event loop runs; see :meth:`EventLoop.answers`."""

@@ -289,6 +289,19 @@ class Domain:
         """Let them go on; return how many were frozen. Harmless when none was."""
         return self._call('fsThaw', lambda dom: dom.fsThaw())
 
+    # Its vCPUs
+
+    def suspend(self) -> None:
+        """Stop them; QEMU flushes all disks. One that stands already is left so.
+
+        :raise HypervisorUnavailable: with ``outcome_unknown`` they may stand: :meth:`resume`.
+        """
+        self._call('suspend', lambda dom: dom.suspend())
+
+    def resume(self) -> None:
+        """Let them go on; harmless when they run."""
+        self._call('resume', lambda dom: dom.resume())
+
     # What we write into it
 
     def set_iotune(self, dev: str, limits: IoTune) -> None:

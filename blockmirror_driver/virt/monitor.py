@@ -35,6 +35,7 @@ from blockmirror_driver.virt.domain import Domain
 COMMANDS = frozenset(
     {
         'add-fd',
+        'block-export-add',
         'block-job-cancel',
         'block-job-complete',
         'block-job-set-speed',
@@ -42,7 +43,9 @@ COMMANDS = frozenset(
         'blockdev-del',
         'blockdev-mirror',
         'blockdev-reopen',
+        'getfd',
         'job-dismiss',
+        'nbd-server-start',
         'object-add',
         'object-del',
         'query-block',

@@ -11,7 +11,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The throwaway domain that opens a destination before the guest does.
+"""The throwaway domain that opens a destination before the guest does, or beside it.
 
 As like the guest as it takes for the same process with the same rights to open the same
 address: type, machine, emulator and security labels; and as small as can be else.
@@ -34,19 +34,18 @@ MEMORY_KIB = 32 * 1024
 
 
 def build(
-    disk: model.Disk,
-    *,
+    *disks: model.Disk,
     name: str,
     uuid: str,
     like_domain_xml: str | None,
     read_only: bool = True,
 ) -> str:
-    """Return the XML of a domain whose only disk, of the same target name, is ``disk``.
+    """Return the XML of a domain that has these disks only, with their target names.
 
     :param like_domain_xml: the live XML of the guest; without it a plain domain of the
         host's own architecture under software emulation.
-    :param read_only: open the disk for reading only.
-    :raise InvalidDisk: when the disk can't be built, or the guest's XML is not one.
+    :param read_only: open the disks for reading only.
+    :raise InvalidDisk: when a disk can't be built, or the guest's XML is not one.
     """
     if grammar.uuid_text(uuid) is None:
         raise exception.InvalidDisk('the uuid of the probe is not one')
@@ -68,7 +67,8 @@ def build(
     emulator = _text(like, 'devices/emulator/text()')
     if emulator:
         document.child(devices, 'emulator', text=emulator)
-    devices.append(document.parse(xml_disk.build(_plain(disk, read_only))))
+    for disk in disks:
+        devices.append(document.parse(xml_disk.build(_plain(disk, read_only))))
     document.child(devices, 'controller', {'type': 'usb', 'model': 'none'})
     document.child(devices, 'memballoon', {'model': 'none'})
     for label in [] if like is None else like.findall('seclabel'):

@@ -13,9 +13,11 @@
 # under the License.
 """Run the command in a process that kills or stops itself at one write of the journal.
 
-``python -m tests.functional.crashing before|after|stop:STATE ...`` runs ``blockmirror ...`` and
+``python -m tests.functional.crashing before|after|stop:STATE ...`` (or several of them, with a
+space between) runs ``blockmirror ...`` and
 sends itself SIGKILL right before or after the journal is told that the swap is in STATE, or
-SIGSTOP right after it. Nothing in the product knows of it.
+SIGSTOP right after it. ``after:suspend`` is right after the guest was paused; ``impatient`` has
+contents compared once only before that. Nothing in the product knows of it.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ import sys
 from typing import Any
 
 from blockmirror_driver.cli.main import main
+from blockmirror_driver.swap import contents
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.states import SwapState
+from blockmirror_driver.virt.domain import Domain
 
 
 def arm(when: str, state: SwapState) -> None:
@@ -44,7 +48,24 @@ def arm(when: str, state: SwapState) -> None:
     Journal.advance = dying  # type: ignore[method-assign,assignment]
 
 
+def arm_suspend() -> None:
+    """Make the process die once it has paused the guest."""
+    suspend = Domain.suspend
+
+    def dying(self: Domain) -> None:
+        suspend(self)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Domain.suspend = dying  # type: ignore[method-assign]
+
+
 if __name__ == '__main__':
-    when_text, _, state_text = sys.argv.pop(1).partition(':')
-    arm(when_text, SwapState(state_text))
+    for where in sys.argv.pop(1).split():
+        when_text, _, state_text = where.partition(':')
+        if where == 'impatient':
+            contents.PASSES = 0
+        elif state_text == 'suspend':
+            arm_suspend()
+        else:
+            arm(when_text, SwapState(state_text))
     sys.exit(main(sys.argv[1:]))

@@ -53,7 +53,7 @@ from blockmirror_driver.model import (
     SecretSpec,
     SecretUsage,
 )
-from blockmirror_driver.virt import probe
+from blockmirror_driver.virt import probe, throwaway
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import CopyFlag, Domain
 from blockmirror_driver.virt.events import (
@@ -212,8 +212,8 @@ class VirtCase(testtools.TestCase):
 
     def no_probe_is_left(self) -> None:
         names = [domain.name() for domain in self.lab.connect().listAllDomains()]
-        self.assertEqual([], [name for name in names if name.startswith(probe.NAME_PREFIX)])
-        running = Path('/run/libvirt/qemu').glob(f'{probe.NAME_PREFIX}*.pid')
+        self.assertEqual([], [name for name in names if name.startswith(throwaway.NAME_PREFIX)])
+        running = Path('/run/libvirt/qemu').glob(f'{throwaway.NAME_PREFIX}*.pid')
         self.assertEqual([], sorted(running))
 
     @contextlib.contextmanager
@@ -558,7 +558,7 @@ class TestProbe(VirtCase):
                 error = self.assertRaises(
                     exception.DestinationSilent, self.probe, silent, timeout=DEADLINE
                 )
-                self.assertLess(time.monotonic() - started, DEADLINE + probe._DESTROY_TIMEOUT)
+                self.assertLess(time.monotonic() - started, DEADLINE + throwaway._DESTROY_TIMEOUT)
                 self.assertNotIn(server.address, str(error))
                 self.no_probe_is_left()
             self.assertEqual((), self.hypervisor.hanging, kind)
@@ -706,7 +706,7 @@ class TestProbe(VirtCase):
 
     def probes(self) -> list[str]:
         names = [domain.name() for domain in self.lab.connect().listAllDomains()]
-        return [name for name in names if name.startswith(probe.NAME_PREFIX)]
+        return [name for name in names if name.startswith(throwaway.NAME_PREFIX)]
 
     def until(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + LONG
@@ -718,7 +718,7 @@ class TestProbe(VirtCase):
         disk = self.disk(self.volume('file'))
         for age, name in ((7200, 'blockmirror-probe-old'), (0, 'blockmirror-probe-new')):
             text = xml_probe.build(
-                disk, name=name, uuid=probe.dated_uuid(time.time() - age), like_domain_xml=None
+                disk, name=name, uuid=throwaway.dated_uuid(time.time() - age), like_domain_xml=None
             )
             self.lab.connect().createXML(text, 1)
             self.addCleanup(self.remove, name)

@@ -51,6 +51,7 @@ from blockmirror_driver.virt.events import (
 from blockmirror_driver.virt.probe import ProbeResult
 from blockmirror_driver.virt.secrets import SecretLifetime, SecretStore
 from blockmirror_driver.virt.subscriptions import Fanout, Subscription
+from blockmirror_driver.virt.throwaway import Places
 from blockmirror_driver.xml.domain import DomainDisk
 
 _T = TypeVar('_T')
@@ -242,6 +243,18 @@ class FakeDomain(Scripted, Domain):
         self._require_running()
         self._done('thaw')
         return 0
+
+    def suspend(self) -> None:
+        self._called('suspend')
+        self._require_running()
+        self.run_state = DomainState.PAUSED
+        self._done('suspend')
+
+    def resume(self) -> None:
+        self._called('resume')
+        self._require_running()
+        self.run_state = DomainState.RUNNING
+        self._done('resume')
 
     def resize(self, dev: str, size: Bytes) -> None:
         self._called('resize', dev, size)
@@ -460,6 +473,10 @@ class FakeHypervisor(Scripted, Hypervisor):
         self._called('probe', disk, like, timeout, writable)
         self._done('probe')
         return self.probe_result
+
+    @property
+    def places(self) -> Places:
+        raise NotImplementedError('no unit test makes a throwaway domain')
 
     def events_arrive(self, timeout: Seconds) -> bool:
         self._called('events_arrive', timeout)

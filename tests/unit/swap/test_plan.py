@@ -56,6 +56,7 @@ IDS = [
     'destination-free',
     'copy-method',
     'chain',
+    'contents',
     'block-module',
     'secrets',
     'inherits',

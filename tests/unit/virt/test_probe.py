@@ -26,7 +26,7 @@ import testtools
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, Disk, Driver, FileSource, RbdSource, Seconds
-from blockmirror_driver.virt import probe
+from blockmirror_driver.virt import probe, throwaway
 from blockmirror_driver.virt.calls import CallPool
 from tests.unit.virt.stand_ins import Recorder, libvirt_error, setting
 
@@ -55,7 +55,7 @@ class ProbeCase(testtools.TestCase):
 
     def probe(self, timeout: Seconds = LONG, **kwargs: Any) -> probe.ProbeResult:
         return probe.probe(
-            probe.Places('stand-in:///', CallPool(), CallPool()),
+            throwaway.Places('stand-in:///', CallPool(), CallPool()),
             self.disk,
             like_xml=None,
             timeout=timeout,
@@ -188,7 +188,7 @@ class TestProbe(ProbeCase):
 
 class TestSweep(testtools.TestCase):
     def domain(self, name: str, age: float) -> Recorder:
-        return Recorder(name=name, UUIDString=probe.dated_uuid(time.time() - age))
+        return Recorder(name=name, UUIDString=throwaway.dated_uuid(time.time() - age))
 
     def test_ends_old_probes_only(self) -> None:
         old, young = (
@@ -203,6 +203,6 @@ class TestSweep(testtools.TestCase):
         self.assertNotIn(('destroyFlags',), young.calls + guest.calls)
 
     def test_the_uuid_is_one(self) -> None:
-        made = uuids.UUID(probe.dated_uuid(1_700_000_000.5))
+        made = uuids.UUID(throwaway.dated_uuid(1_700_000_000.5))
         self.assertEqual((7, uuids.RFC_4122), (made.version, made.variant))
         self.assertEqual(1_700_000_000_500, made.int >> 80)

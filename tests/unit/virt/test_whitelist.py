@@ -90,14 +90,14 @@ class TestWhitelist(testtools.TestCase):
     def test_nothing_dangerous_is_on_it(self) -> None:
         self.assertEqual(set(), stub_class('virDomain') & NEVER)
 
-    def test_only_the_probe_destroys(self) -> None:
+    def test_only_throwaway_domains_are_destroyed(self) -> None:
         users = {
             path.name
             for path, tree in modules()
             for node in ast.walk(tree)
             if isinstance(node, ast.Attribute) and node.attr == 'destroyFlags'
         }
-        self.assertEqual({'probe.py'}, users)
+        self.assertEqual({'probe.py', 'throwaway.py'}, users)
 
     def test_only_the_monitor_speaks_to_qemu(self) -> None:
         importers = {
@@ -111,8 +111,19 @@ class TestWhitelist(testtools.TestCase):
     def test_nothing_dangerous_is_said_to_qemu(self) -> None:
         for command in monitor.COMMANDS:
             self.assertRegex(
-                command, r'\A(query-|block-job-|blockdev-|job-|object-|add-fd|remove-fd)'
+                command,
+                r'\A(query-|block-job-|blockdev-|job-|object-|add-fd|remove-fd'
+                r'|getfd\Z|nbd-server-start\Z|block-export-add\Z)',
             )
+
+    def test_only_a_comparison_stops_a_guest(self) -> None:
+        users = {
+            path.name
+            for path, tree in modules()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and node.attr == 'suspend'
+        }
+        self.assertEqual({'domain.py', 'contents.py'}, users)
 
     def test_only_growing_resizes(self) -> None:
         users = {

@@ -1,0 +1,190 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A domain that is thrown away: QEMU with some disks open, and no guest in it.
+
+It runs on the same libvirtd as the guest, with the same emulator, user, labels and secrets;
+libvirt can use the value of a private secret, which nobody can read. It ends with our
+connection at the latest. What hangs in it hangs nobody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+import uuid as uuids
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import libvirt
+from oslo_log import log
+
+from blockmirror_driver import exception
+from blockmirror_driver.model import Bytes, Disk, Seconds
+from blockmirror_driver.virt import errors
+from blockmirror_driver.virt.calls import CallPool
+from blockmirror_driver.virt.link import Link
+from blockmirror_driver.xml import probe as xml_probe
+
+LOG = log.getLogger(__name__)
+
+NAME_PREFIX = 'blockmirror-probe-'
+
+#: libvirtd keeps a log file per name for ever, so names are reused; this many may run at a
+#: time on one host.
+_SLOTS = 64
+#: Seconds for ending the domain: libvirt waits 10 s between TERM and KILL.
+_DESTROY_TIMEOUT = Seconds(20.0)
+#: Seconds for opening and closing one of its own connections.
+_CONNECT_TIMEOUT = Seconds(10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of one disk: what a guest would see, and what the storage says it holds."""
+
+    capacity: Bytes
+    physical: Bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where it is made: ``opening`` is for what may hang, ``upkeep`` for what ends it."""
+
+    uri: str
+    opening: CallPool
+    upkeep: CallPool
+
+
+class Throwaway:
+    """A paused domain that has disks open, and the connections that own and end it.
+
+    One thread uses it. Its vCPUs never run. Close it, whatever :meth:`open` came to.
+
+    :param like_xml: the guest's definition, whose emulator, machine and labels count.
+    """
+
+    def __init__(
+        self, places: Places, disks: Sequence[Disk], like_xml: str | None, *, read_only: bool
+    ) -> None:
+        self._places = places
+        self._started = False
+        self._disks = tuple(disks)
+        self._like_xml = like_xml
+        self._read_only = read_only
+        self.uuid = dated_uuid(time.time())
+        # AUTODESTROY ties the domain to the first; while its createXML hangs, only
+        # another client can end the domain.
+        self._owner = Link(places.uri)
+        self._reaper = Link(places.uri)
+
+    def open(self, deadline: Seconds) -> list[Sizes]:
+        """Open the disks, and return what each has.
+
+        :param deadline: of the monotonic clock.
+        :raise DestinationUnusable: DestinationSilent: SecretUnavailable:
+            HypervisorUnavailable: see :func:`blockmirror_driver.virt.probe.probe`.
+        """
+        remaining = self._remaining(deadline)
+        for link in (self._owner, self._reaper):
+            self._call('open', link.open, min(remaining, _CONNECT_TIMEOUT))
+        try:
+            self._started = True
+            try:
+                return self._open_by(deadline)
+            except libvirt.libvirtError as error:
+                if not errors.gives_no_reason(error):
+                    raise
+            # An operator needs the reason, so it is asked for once more. Here, where the
+            # call is known to have returned in time: one that we ended gives no reason either.
+            return self._open_by(deadline)
+        except libvirt.libvirtError as error:
+            raise errors.translate_opening(error, 'probe') from error
+        except exception.HypervisorUnavailable as error:
+            if not error.outcome_unknown:
+                raise  # no place in the pool: nothing was started
+            raise exception.DestinationSilent(
+                f'{self._described()} did not answer in time'
+            ) from error
+
+    def close(self) -> None:
+        """End the domain if there is one, and close both connections; never raises."""
+        try:
+            if self._started:
+                self._call('destroy', lambda: self._reaper.call(self._destroy), _DESTROY_TIMEOUT)
+        except exception.BlockmirrorError as error:
+            LOG.warning('a throwaway domain was left to libvirt to end: %s', error)
+        for link in (self._owner, self._reaper):
+            with contextlib.suppress(exception.BlockmirrorError):
+                self._call('close', link.close, _CONNECT_TIMEOUT)
+
+    def _open_by(self, deadline: Seconds) -> list[Sizes]:
+        return self._places.opening.call(
+            'probe', lambda: self._owner.call(self._open), timeout=self._remaining(deadline)
+        )
+
+    def _open(self, conn: libvirt.virConnect) -> list[Sizes]:
+        dom = self._create(conn)
+        found = []
+        for disk in self._disks:
+            capacity, _allocation, physical = dom.blockInfo(disk.target_dev)
+            found.append(Sizes(Bytes(capacity), Bytes(physical)))
+        return found
+
+    def _described(self) -> str:
+        return ' or '.join(disk.source.describe() for disk in self._disks)
+
+    def _create(self, conn: libvirt.virConnect) -> libvirt.virDomain:
+        flags = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY
+        slots = random.sample(range(_SLOTS), _SLOTS)
+        for slot in slots[:-1]:
+            try:
+                return conn.createXML(self._definition(slot), flags)
+            except libvirt.libvirtError as error:
+                if not errors.is_name_taken(error):
+                    raise
+        return conn.createXML(self._definition(slots[-1]), flags)
+
+    def _definition(self, slot: int) -> str:
+        return xml_probe.build(
+            *self._disks,
+            name=f'{NAME_PREFIX}{slot}',
+            uuid=self.uuid,
+            like_domain_xml=self._like_xml,
+            read_only=self._read_only,
+        )
+
+    def _destroy(self, conn: libvirt.virConnect) -> None:
+        try:
+            conn.lookupByUUIDString(self.uuid).destroyFlags()
+        except libvirt.libvirtError as error:
+            if not errors.is_no_domain(error):
+                raise
+
+    def _call(self, name: str, function: Callable[[], None], timeout: Seconds) -> None:
+        try:
+            self._places.upkeep.call(name, function, timeout=timeout)
+        except libvirt.libvirtError as error:
+            raise errors.translate(error, name) from error
+
+    @staticmethod
+    def _remaining(deadline: Seconds) -> Seconds:
+        return Seconds(max(0.0, deadline - time.monotonic()))
+
+
+def dated_uuid(epoch: float) -> str:
+    """Return a random uuid that tells when it was made (version 7 of RFC 9562)."""
+    value = (int(epoch * 1000) & ((1 << 48) - 1)) << 80
+    value |= 0x7 << 76 | random.getrandbits(12) << 64 | 0b10 << 62 | random.getrandbits(62)
+    return str(uuids.UUID(int=value))
