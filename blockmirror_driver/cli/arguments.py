@@ -190,9 +190,9 @@ def add_convergence(group: argparse._ArgumentGroup) -> None:
     """Add ``--convergence`` and ``--convergence-window``."""
     group.add_argument(
         '--convergence',
-        choices=('go-on', 'abort'),
-        help='what to do when the guest writes as fast as the copy moves: say so and go on, or '
-        'cancel it (exit code 4)',
+        choices=('go-on', 'abort', 'synchronous'),
+        help='what to do when the guest writes as fast as the copy moves: say so and go on, '
+        'cancel it (exit code 4), or have its writes wait for both sides (QEMU 8.2)',
     )
     group.add_argument(
         '--convergence-window',

@@ -75,6 +75,7 @@ The guest's writes take longer meanwhile.
         choices=[
             ('go-on', 'say so, and go on until copy_timeout'),
             ('abort', 'cancel the copy; the guest stays on its source'),
+            ('synchronous', 'have its writes wait for both sides (QEMU 8.2; taints the domain)'),
         ],
         help="""
 What to do when the guest dirties the disk as fast as the copy moves it, so that it never ends.

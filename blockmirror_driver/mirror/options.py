@@ -47,7 +47,8 @@ _TIMES = (
     'convergence_window',
 )
 #: What is done about a guest that dirties as fast as the copy moves.
-CONVERGENCE = ('go-on', 'abort')
+SYNCHRONOUS = 'synchronous'
+CONVERGENCE = ('go-on', 'abort', SYNCHRONOUS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ class CopyOptions:
     ``allow_larger`` takes a larger destination, of which the guest sees as much as before.
     ``quiesce``: the guest's file systems may be frozen for the end of it, as a group does.
     ``convergence`` is what to do when a copy gained next to nothing on the guest within
-    ``convergence_window``: ``go-on``, or ``abort``.
+    ``convergence_window``: ``go-on``, ``abort``, or ``synchronous``: have the running copy send
+    the guest's writes to both sides.
     ``verify_contents`` has both sides compared before the end, and ``verify_pause`` is for how
     many seconds the guest may be stopped for blocks that it writes all the time.
     ``pivot_behind_libvirt`` lets a copy by ``qmp`` pivot, after which libvirt's live XML is

@@ -23,6 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from blockmirror_driver import exception
+from blockmirror_driver.mirror import copy_mode
+from blockmirror_driver.mirror.options import SYNCHRONOUS
 from blockmirror_driver.model import Bytes, Disk, NetworkSource, QemuSource, Source
 from blockmirror_driver.qemu import blockdev, copy
 from blockmirror_driver.swap import chains, contents, encryption, evidence, methods, qos, sizes
@@ -109,7 +111,7 @@ def failed(
 def of_guest(subject: Subject) -> list[Check]:
     """Find the guest and its disk; ``subject`` holds both afterwards, if they are there."""
     request = subject.request
-    found = [versions(subject.hypervisor)]
+    found = [versions(subject.hypervisor, request.options.convergence)]
     try:
         domain = subject.hypervisor.domain(request.domain)
         subject.domain = domain
@@ -141,9 +143,16 @@ def _stored(subject: Subject, domain: Domain) -> DomainDisk | None:
         return None
 
 
-def versions(hypervisor: Hypervisor) -> Check:
-    """Check that libvirt and QEMU are new enough."""
+def versions(hypervisor: Hypervisor, convergence: str = '') -> Check:
+    """Check that libvirt and QEMU are new enough, for a policy of convergence too."""
     have_both = hypervisor.versions()
+    if convergence == SYNCHRONOUS and have_both.qemu < copy_mode.MIN_QEMU:
+        return failed(
+            'versions',
+            f'QEMU {_dotted(have_both.qemu)} can not make a running copy synchronous, '
+            f'{_dotted(copy_mode.MIN_QEMU)} can',
+            'use --synchronous-writes from the start, or --convergence abort',
+        )
     for what, have, want in (
         ('libvirt', have_both.libvirt, MIN_LIBVIRT),
         ('QEMU', have_both.qemu, MIN_QEMU),

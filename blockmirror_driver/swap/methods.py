@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from blockmirror_driver.mirror.options import QMP, CopyOptions
+from blockmirror_driver.mirror.options import QMP, SYNCHRONOUS, CopyOptions
 from blockmirror_driver.model import BlockSource, Disk, FileSource, QemuSource
 from blockmirror_driver.swap.request import Ending
 
@@ -69,6 +69,11 @@ def refusal(
             qmp and any(ref.usage not in carried for ref in destination.cited),
             "QEMU can not be handed the value of libvirt's own secret",
             'give a connection_info that has the keyring or the password in it',
+        ),
+        (
+            qmp and options.convergence == SYNCHRONOUS,
+            'a copy by qmp does not change while it runs',
+            'use --synchronous-writes',
         ),
         (qmp and partial, 'qmp knows no part of a volume', 'use --method blockcopy'),
         (

@@ -30,6 +30,7 @@ from blockmirror_driver.swap.gate import Gate
 from blockmirror_driver.swap.hold import Hold
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Ledger, Swap, view_of
+from blockmirror_driver.swap.pace import Pace
 from blockmirror_driver.swap.reconcile import Decision, Evidence, Job, Side, decide
 from blockmirror_driver.swap.record import Outcome
 from blockmirror_driver.swap.request import Ending, RequestKind
@@ -70,6 +71,7 @@ class Runner:
         self._ledger = ledger
         self._inbox = Inbox(journal, swap.id, control)
         self._hold = Hold(swap.hold, swap.options.hold_until, ledger.clock)
+        self._pace = Pace(hypervisor, swap, ledger)
         self._mirror: Mirror | None = None
         passthrough.attach(hypervisor, swap.domain_uuid, view_of(swap), swap.options)
         self._gate = Gate(hypervisor, swap, ledger.clock)
@@ -200,8 +202,13 @@ class Runner:
     def _wait_ready(self, mirror: Mirror) -> JobState:
         while True:
             left = Seconds(max(0.0, self._swap.options.copy_timeout - self._ledger.elapsed))
-            state = mirror.wait({JobState.READY}, timeout=left, interrupt=self._inbox.pending)
+            state = mirror.wait(
+                {JobState.READY},
+                timeout=left,
+                interrupt=lambda: self._inbox.pending() or self._pace.is_due(mirror),
+            )
             self._take_up(mirror)
+            self._pace.keep(mirror)
             # Any other state is no end: another tool pivots or aborts, and may not succeed.
             if state is JobState.READY or state in TERMINAL:
                 return state

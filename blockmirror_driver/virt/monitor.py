@@ -37,6 +37,7 @@ COMMANDS = frozenset(
         'add-fd',
         'block-export-add',
         'block-job-cancel',
+        'block-job-change',
         'block-job-complete',
         'block-job-set-speed',
         'blockdev-add',

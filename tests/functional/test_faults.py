@@ -20,6 +20,7 @@ import signal
 import libvirt
 from lxml import etree
 
+from blockmirror_driver.mirror import copy_mode
 from tests.functional.base import MIB, SLOW, LabTestCase
 from tests.functional.command import Result, Running
 from tests.lab import oracle
@@ -195,6 +196,21 @@ class ConvergenceTest(FaultTestCase):
         self.assert_ok(self.swap(guest, destination, *self.LOSING, '--synchronous-writes'))
         self.assert_on(guest, destination)
         self.assert_survived(guest, destination)
+
+    def test_a_race_that_is_won_in_the_end(self) -> None:
+        """A running copy is made synchronous where QEMU can, and refused where it can't."""
+        source, destination = self.volume('file', filled=True), self.volume('nfs')
+        guest = self.writing_guest(source)
+        done = self.swap(
+            guest, destination, *self.LOSING, '--convergence', 'synchronous', '-f', 'json'
+        )
+        if self.lab.connect().getVersion() < copy_mode.MIN_QEMU:
+            self.assert_error(done, 3, 'can not make a running copy synchronous')
+            self.assert_back(guest, source)
+        else:
+            self.assert_ok(done)
+            self.assertIn('writes go to both sides', str(done.json['notes']))
+            self.assert_moved(guest, destination)
 
 
 class DestinationTest(FaultTestCase):

@@ -153,6 +153,11 @@ class GuestChecksTest(PlanTestCase):
         self.assert_fails('versions', 'libvirt is 7.9.0', 'needs 8.0.0')
         self.hypervisor.fake_versions = Versions(libvirt=9_000_000, qemu=6_001_001)
         self.assert_fails('versions', 'QEMU is 6.1.1', 'needs 6.2.0')
+        self.hypervisor.fake_versions = Versions(libvirt=9_000_000, qemu=8_001_005)
+        policy = CopyOptions(convergence='synchronous')
+        self.assert_fails('versions', 'synchronous', '--synchronous-writes', options=policy)
+        self.hypervisor.fake_versions = Versions(libvirt=9_000_000, qemu=8_002_000)
+        self.assert_passes('versions', 'QEMU 8.2.0', options=policy)
 
     def test_domain(self) -> None:
         self.assert_fails('domain-running', 'no domain', 'virsh list', domain='nobody')
