@@ -11,40 +11,34 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The measurements: pairs of backends, what is on the volume, and whether the guest writes."""
+"""What is measured: pairs of backends, what is on the volume, by whom, and one copy's figures."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
-
-from tests.bench.contenders import CONTENDERS, Contender
-from tests.lab.deadline import wait_until
-from tests.lab.guest.agent import percentile_us
-from tests.lab.guest.console import AgentError
-from tests.lab.guest.domain import Domain
-from tests.lab.guest.guest import Guest
-from tests.lab.lab import Lab
-from tests.lab.pattern import Fill
-from tests.lab.volumes import KINDS, Volume
 
 MIB = 1 << 20
 PAIRS = (('file', 'file'), ('file', 'rbd'), ('nfs', 'rbd'), ('rbd', 'iscsi'), ('iscsi', 'nfs'))
 #: What share of the volume holds data; the rest was never written.
-CONTENTS = {'full': 1.0, 'half': 0.5, 'nearly empty': 1 / 64}
-DEV = 'vdb'
-_AFFECT_LIVE = 1
-#: Seconds that an idle writer is watched for the figures that a copy's are held against.
-_IDLE_S = 5.0
+CONTENTS = {'full': 1.0, 'half': 0.5, 'nearly empty': 1 / 64, 'allocated zeros': 0.0}
+#: The content of volumes of several sizes, which all hold the same data.
+SPARSE = '16 MiB'
+
+#: Contenders by name.
+LIMIT, VIRSH, NOVA = 'qemu-img', 'virsh', 'Nova 34'
+OURS, RESIDENT = 'blockmirror', 'resident'
+#: In the order of the tables.
+NAMES = (LIMIT, VIRSH, NOVA, OURS, RESIDENT)
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is the same for all contenders of a round."""
+    """What is the same for all contenders of a round.
+
+    :ivar size: bytes
+    """
 
     source: str
     destination: str
@@ -54,148 +48,83 @@ class Case:
 
     def __str__(self) -> str:
         guest = 'guest writes' if self.writing else 'guest idle'
-        return f'{self.source} to {self.destination}, {self.content}, {guest}'
+        return f'{self.pair}, {self.content}, {guest}, {self.size // MIB} MiB'
+
+    @property
+    def pair(self) -> str:
+        """Both backends."""
+        return f'{self.source} to {self.destination}'
+
+    @property
+    def data(self) -> int:
+        """Bytes of the volume that are not zero."""
+        if self.content == SPARSE:
+            return 16 * MIB
+        share = CONTENTS[self.content]
+        return max(MIB, int(self.size * share)) if share else 0
 
 
 @dataclass
 class Sample:
-    """One copy by one contender.
+    """One copy by one contender. What a contender does not tell is None.
 
     :ivar seconds: what its user waits
     :ivar allocated: bytes that the destination takes of its storage afterwards
+    :ivar source_allocated: the same of the source
+    :ivar request_s: from QEMU's READY to the request for the pivot
+    :ivar pivot_s: from that request to QEMU's COMPLETED
     :ivar longest_us: the longest write of the guest during it
     :ivar p999_us: what 99.9 % of the writes did not exceed
     :ivar idle_p999_us: the same, before the copy
     :ivar writes: how many were acknowledged during it
+    :ivar idle_writes_s: how many each second before it
+    :ivar read: bytes that the source's server read
+    :ivar written: bytes that the destination's server was given to write
+    :ivar cpu_s: CPU time of the process that drives it
+    :ivar peak_kib: the most memory that this process took
+    :ivar error: what went wrong; then nothing else is true
     """
 
     case: Case
     contender: str
     round: int
-    seconds: float
-    allocated: int
+    seconds: float = 0.0
+    allocated: int = 0
+    source_allocated: int = 0
     request_s: float | None = None
     pivot_s: float | None = None
     longest_us: int = 0
     p999_us: int = 0
     idle_p999_us: int = 0
     writes: int = 0
+    idle_writes_s: float = 0.0
+    read: int | None = None
+    written: int | None = None
+    cpu_s: float | None = None
+    peak_kib: int | None = None
+    error: str = ''
+
+    @property
+    def key(self) -> tuple[Case, str, int]:
+        """What no other sample of a run has."""
+        return self.case, self.contender, self.round
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values, without those that say nothing."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, '')}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Sample:
+        """What :meth:`to_json` gave; what it does not know is left out."""
+        known = {one.name for one in fields(cls)}
+        values = {name: value for name, value in told.items() if name in known}
+        return cls(**{**values, 'case': Case(**told['case'])})
 
 
-@dataclass
-class Bench:
-    """Runs cases in rounds; in each round all contenders take turns, each round another first.
-
-    :ivar samples: what was measured so far
-    """
-
-    lab: Lab
-    contenders: Sequence[type[Contender]] = CONTENDERS
-    samples: list[Sample] = field(default_factory=list)
-
-    def run(self, cases: Sequence[Case], rounds: int) -> list[Sample]:
-        """Measure all cases. A copy that fails ends the run."""
-        ways = [make(self.lab) for make in self.contenders]
-        with self._guest() as guest:
-            for number in range(rounds):
-                for case in cases:
-                    turn = ways[number % len(ways) :] + ways[: number % len(ways)]
-                    for way in turn:
-                        if case.writing and not way.moves_guest:
-                            continue
-                        sample = self._measure(guest, case, way, number)
-                        self.samples.append(sample)
-                        print(f'{case}: {way.name} {sample.seconds:.2f} s', flush=True)
-        return self.samples
-
-    @contextlib.contextmanager
-    def _guest(self) -> Iterator[Guest]:
-        """A guest with a disk to boot with, to which the measured disks are plugged."""
-        first = KINDS['file'](self.lab).create(16 * MIB)
-        name = f'bench-{os.getpid()}'
-        with first, Guest(self.lab, Domain(name, [first.disk_xml('vda')])) as guest:
-            yield guest.start()
-
-    def _measure(self, guest: Guest, case: Case, way: Contender, number: int) -> Sample:
-        with (
-            self._volume(case.source, case.size) as source,
-            self._volume(case.destination, case.size) as destination,
-        ):
-            length = max(MIB, int(case.size * CONTENTS[case.content]))
-            source.write(Fill(seed=number + 1, length=length), length)
-            if not way.moves_guest:
-                took = way.copy(guest, DEV, source, destination)
-                return Sample(case, way.name, number, took.seconds, destination.allocated())
-            with self._plugged(guest, source):
-                idle = self._begin(guest) if case.writing else 0
-                took = way.copy(guest, DEV, source, destination)
-                latencies = guest.latencies() if case.writing else {}
-                stat = guest.stat() if case.writing else None
-                if case.writing:
-                    guest.stop_writers()
-                _require_on(guest, destination)
-                return Sample(
-                    case,
-                    way.name,
-                    number,
-                    took.seconds,
-                    destination.allocated(),
-                    took.request_s,
-                    took.pivot_s,
-                    stat.longest_us if stat else 0,
-                    percentile_us(latencies, 0.999),
-                    idle,
-                    sum(latencies.values()),
-                )
-
-    def _volume(self, kind: str, size: int) -> Volume:
-        # qemu-img has no secrets of libvirt's: the key has to come with the volume.
-        options = {'give_keyring': True} if kind == 'rbd' else {}
-        return KINDS[kind](self.lab, **options).create(size)
-
-    @staticmethod
-    def _begin(guest: Guest) -> int:
-        """Let the guest write, and return its 99.9th percentile while nothing else happens."""
-        guest.start_writers(DEV, writers=2, blocks=256, delay_us=2000)
-        guest.wait_acked(20)
-        guest.reset()
-        end = time.monotonic() + _IDLE_S
-        wait_until(lambda: time.monotonic() >= end, _IDLE_S * 2, 'the guest writes undisturbed')
-        idle = percentile_us(guest.latencies(), 0.999)
-        guest.reset()
-        return idle
-
-    @staticmethod
-    @contextlib.contextmanager
-    def _plugged(guest: Guest, source: Volume) -> Iterator[None]:
-        guest.domain.attachDeviceFlags(source.disk_xml(DEV), _AFFECT_LIVE | 2)
-        wait_until(lambda: _size(guest) == source.size, 30, f'{DEV} appears')
-        try:
-            yield
-        finally:
-            guest.domain.detachDeviceFlags(_disk_of(guest), _AFFECT_LIVE | 2)
-            wait_until(lambda: f"dev='{DEV}'" not in guest.domain.XMLDesc(0), 60, f'{DEV} goes')
-
-
-def _size(guest: Guest) -> int:
-    try:
-        return guest.size(DEV)
-    except AgentError:
-        return 0
-
-
-def _disk_of(guest: Guest) -> str:
-    from blockmirror_driver.xml import domain
-
-    return domain.disk_xml(guest.domain.XMLDesc(0), DEV)
-
-
-def _require_on(guest: Guest, volume: Volume) -> None:
-    """Whoever copied has to have moved the guest, with no job left."""
-    shown = _disk_of(guest)
-    assert volume.name in shown, shown
-    assert '<mirror' not in shown, shown
+def paired(samples: Iterable[Sample], ours: str, theirs: str) -> list[tuple[Sample, Sample]]:
+    """What both did in the same round of the same case, in the order of the rounds."""
+    good = [one for one in samples if not one.error]
+    others = {(one.case, one.round): one for one in good if one.contender == theirs}
+    mine = sorted((one for one in good if one.contender == ours), key=lambda one: one.round)
+    pairs = ((one, others.get((one.case, one.round))) for one in mine)
+    return [(one, other) for one, other in pairs if other is not None]

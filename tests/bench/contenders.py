@@ -16,21 +16,21 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import json
-import subprocess
 import sys
 import time
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from blockmirror_driver.model import Disk, IscsiSource, NfsSource, Seconds
 from blockmirror_driver.model.disk import Identity
 from blockmirror_driver.qemu import blockdev, tool
-from blockmirror_driver.swap.journal import Journal
-from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.volume.registry import disk_for
+from tests.bench import cases, measured
+from tests.bench.programs import Program
+from tests.cloud.environment import SERVICES
 from tests.lab.guest.guest import Guest
 from tests.lab.lab import Lab
 from tests.lab.layout import LabError, write_private
@@ -45,6 +45,7 @@ journal_path = {journal}
 iscsi_initiator_name = {initiator}
 nfs_uid = 0
 nfs_gid = 0
+max_concurrent_swaps = 64
 """
 
 
@@ -52,25 +53,26 @@ nfs_gid = 0
 class Took:
     """One copy.
 
-    :ivar seconds: from the start of the command to its end
-    :ivar request_s: from READY to the request for the pivot, where it is known
-    :ivar pivot_s: from that request to its end, where it is known
+    :ivar seconds: from the start of the command, or of the call, to its end
+    :ivar cpu_s: CPU time of the process that drove it, where it is known
+    :ivar peak_kib: the most memory that it took
     """
 
     seconds: float
-    request_s: float | None = None
-    pivot_s: float | None = None
+    cpu_s: float | None = None
+    peak_kib: int | None = None
 
 
 class Contender(abc.ABC):
-    """One way. One thread uses it."""
+    """One way. One thread uses it; :meth:`close` it at the end."""
 
     name: ClassVar[str]
     #: Whether the guest runs on the destination afterwards, and its writes count.
     moves_guest: ClassVar[bool] = True
 
     def __init__(self, lab: Lab) -> None:
-        self.home = lab.layout.scratch / f'bench-{self.name}'
+        self.lab = lab
+        self.home = lab.layout.scratch / f'bench-{self.name.replace(" ", "-").lower()}'
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @abc.abstractmethod
@@ -80,24 +82,21 @@ class Contender(abc.ABC):
         :raise LabError: it failed
         """
 
-    @staticmethod
-    def timed(argv: list[str]) -> float:
-        """Run a command; return the seconds that it took."""
-        begun = time.monotonic()
-        done = subprocess.run(
-            argv, timeout=DEADLINE, stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
-        took = time.monotonic() - begun
-        if done.returncode:
-            said = (done.stderr or done.stdout).decode(errors='replace').strip()
-            raise LabError(Path(argv[0]).name, f'ended with {done.returncode}: {said[-300:]}')
-        return took
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """End what was started."""
+
+    def configure(self) -> Path:
+        """Write the configuration that ours runs with, and return its path."""
+        path = self.home / 'blockmirror.conf'
+        journal = self.home / 'journal' / 'journal.sqlite'
+        path.write_text(_CONF.format(journal=journal, initiator=_INITIATOR))
+        return path
 
 
 class Limit(Contender):
     """What the storage and QEMU's own copier can do, without a guest."""
 
-    name = 'qemu-img'
+    name = cases.LIMIT
     moves_guest = False
     _COMMAND = ('qemu-img', 'convert', '-n', '-W', '-m', '16', '-t', 'none')
 
@@ -119,7 +118,7 @@ class Limit(Contender):
 class Virsh(Contender):
     """libvirt's own command, with the XML that its user has to write for himself."""
 
-    name = 'virsh'
+    name = cases.VIRSH
 
     def copy(self, guest: Guest, dev: str, source: Volume, destination: Volume) -> Took:
         """Copy and pivot."""
@@ -127,33 +126,88 @@ class Virsh(Contender):
         write_private(path, destination.disk_xml(dev))
         words = ('--wait', '--pivot', '--transient-job', '--reuse-external')
         argv = ['virsh', '-q', 'blockcopy', guest.name, dev, '--xml', str(path), *words]
-        return Took(self.timed(argv))
+        used = measured.run(argv, DEADLINE)
+        return Took(used.seconds, used.cpu_s, used.peak_kib)
+
+
+class _Resident(Contender):
+    """One that runs in a program which stays, started at the first copy."""
+
+    _program: Program | None = None
+
+    @abc.abstractmethod
+    def _argv(self) -> list[str]: ...
+
+    @property
+    def program(self) -> Program:
+        """It, running."""
+        if self._program is None:
+            self._program = Program(self.name, self._argv(), self.home / 'log')
+        return self._program
+
+    def close(self) -> None:
+        """End the program."""
+        if self._program is not None:
+            self._program.close()
+            self._program = None
+
+    def _ask(self, command: dict[str, Any]) -> Took:
+        program = self.program
+        pid = program.process.pid
+        before = measured.cpu_s(pid)
+        try:
+            answer = program.ask(command, DEADLINE)
+        except LabError:
+            # What it does next would be measured with what this left.
+            with contextlib.suppress(OSError):
+                self.close()
+            raise
+        cpu = measured.cpu_s(pid) - before
+        return Took(answer['seconds'], cpu, measured.status(pid, 'VmHWM'))
+
+
+class Nova(_Resident):
+    """Nova as it is released: ``LibvirtDriver._swap_volume``."""
+
+    name = cases.NOVA
+
+    def _argv(self) -> list[str]:
+        return [str(SERVICES.python), '-m', 'tests.bench.stock_nova', self.lab.uri]
+
+    def copy(self, guest: Guest, dev: str, source: Volume, destination: Volume) -> Took:
+        """Undefine, copy, pivot, define."""
+        xml = destination.disk_xml(dev)
+        return self._ask({'domain': guest.name, 'dev': dev, 'xml': xml})
 
 
 class Ours(Contender):
     """The ``blockmirror`` command, from its start to its end, with all of its checks."""
 
-    name = 'blockmirror'
+    name = cases.OURS
 
     def copy(self, guest: Guest, dev: str, source: Volume, destination: Volume) -> Took:
         """Plan, copy, pivot, verify, clean up."""
-        journal = self.home / f'{uuid.uuid4().hex[:8]}.sqlite'
-        config, connection = self.home / 'blockmirror.conf', self.home / 'connection.json'
-        config.write_text(_CONF.format(journal=journal, initiator=_INITIATOR))
+        config, connection = self.configure(), self.home / 'connection.json'
         write_private(connection, json.dumps(destination.connection_info()))
         command = str(Path(sys.executable).with_name('blockmirror'))
         words = ['swap', '--config-file', str(config), guest.name, dev, str(connection)]
-        took = self.timed([command, *words])
-        at: dict[SwapState, float] = {}
-        read = Journal(journal)
-        (record,) = read.records()
-        for step in read.steps(record.id):
-            at.setdefault(step.state, step.at)
-        return Took(
-            took,
-            at[SwapState.PIVOTING] - at[SwapState.READY],
-            at[SwapState.PIVOTED] - at[SwapState.PIVOTING],
-        )
+        used = measured.run([command, *words], DEADLINE)
+        return Took(used.seconds, used.cpu_s, used.peak_kib)
+
+
+class Resident(_Resident):
+    """The same swap in a process that runs already, as in nova-compute."""
+
+    name = cases.RESIDENT
+
+    def _argv(self) -> list[str]:
+        return [sys.executable, '-m', 'tests.bench.resident', str(self.configure())]
+
+    def copy(self, guest: Guest, dev: str, source: Volume, destination: Volume) -> Took:
+        """Plan, copy, pivot, verify, clean up."""
+        connection = destination.connection_info()
+        swap = {'domain': guest.name, 'dev': dev, 'connection': connection}
+        return self._ask({'swaps': [swap]})
 
 
 def _disk(volume: Volume) -> Disk:
@@ -167,4 +221,4 @@ def _disk(volume: Volume) -> Disk:
     return disk
 
 
-CONTENDERS: tuple[type[Contender], ...] = (Limit, Virsh, Ours)
+CONTENDERS: tuple[type[Contender], ...] = (Limit, Virsh, Nova, Ours, Resident)

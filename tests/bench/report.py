@@ -11,102 +11,233 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What was measured, as JSON and as a table in reStructuredText."""
+"""What was found, as tables in reStructuredText and as plots."""
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from tests.bench.cases import MIB, Case, Sample
-from tests.bench.contenders import Limit, Ours, Virsh
-from tests.bench.figures import Interval, interval, ratios
+from tests.bench import plots
+from tests.bench.cases import (
+    CONTENTS,
+    LIMIT,
+    MIB,
+    NAMES,
+    NOVA,
+    OURS,
+    RESIDENT,
+    SPARSE,
+    VIRSH,
+    Case,
+    Sample,
+)
+from tests.bench.figures import interval, number, percentile
+from tests.bench.goals import Judged, Verdict, compared, judge
+from tests.bench.results import Results
 
-_HEADER = ('Copy', 'qemu-img', 'virsh', 'blockmirror', 'of virsh', 'of qemu-img')
-_GUEST = ('Copy', 'By', 'Idle p99.9', 'p99.9', 'Longest', 'Writes/s')
+#: What is told of one side by side run: header, key, factor.
+_BESIDE = (
+    ('Seconds', 'seconds', 1.0),
+    ('Copying, s', 'copying_s', 1.0),
+    ('Threads', 'threads', 1.0),
+    ('Peak, MiB', 'peak_kib', 1 / 1024),
+    ('CPU, % of a core', 'cpu_share', 100.0),
+    ('READY to its record, ms', 'latency_ms', 1.0),
+)
 
 
-class Report:
-    """Figures of all samples of a run."""
+def write(results: Results, folder: Path) -> None:
+    """Write ``bench.rst``, and a file for each plot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'bench.rst').write_text(text(results))
+    for name, drawing in plots.draw(results).items():
+        (folder / name).write_text(drawing)
 
-    def __init__(self, samples: Sequence[Sample], about: dict[str, Any]) -> None:
-        self._samples = samples
-        self._about = about
 
-    def write(self, folder: Path) -> None:
-        """Write ``bench.json`` and ``bench.rst``."""
-        folder.mkdir(parents=True, exist_ok=True)
-        told = {'about': self._about, 'samples': [one.to_json() for one in self._samples]}
-        (folder / 'bench.json').write_text(json.dumps(told, indent=1, sort_keys=True) + '\n')
-        (folder / 'bench.rst').write_text(self.text())
+def text(results: Results) -> str:
+    """All tables; a part that nothing was measured for is left out."""
+    lines = [', '.join(f'{name} {value}' for name, value in results.about.items()) + '.', '']
+    for title, told, header, rows in _tables(results):
+        if rows:
+            lines += [f'**{title}.** {told}', '', *_table(header, rows), '']
+    failed = [one for one in results.samples if one.error]
+    lines += [f'* Failed: {one.case}, {one.contender}: ``{one.error[:120]}``' for one in failed]
+    return '\n'.join([*lines, ''])
 
-    def text(self) -> str:
-        """Both tables and a few single figures."""
-        cases = list(dict.fromkeys(one.case for one in self._samples))
-        lines = [', '.join(f'{name} {value}' for name, value in self._about.items()), '']
-        lines += ['Seconds, the median of all rounds; ratios with their 95 % interval.', '']
-        lines += _table(_HEADER, [self._times(case) for case in cases])
-        guests = [case for case in cases if case.writing]
-        if guests:
-            lines += ['', "The guest's writes during the copy, in milliseconds.", '']
-            rows = [self._guest(case, by) for case in guests for by in (Virsh.name, Ours.name)]
-            lines += _table(_GUEST, rows)
-        return '\n'.join([*lines, '', *self._single(), ''])
 
-    def _of(self, case: Case, contender: str) -> list[Sample]:
-        return [one for one in self._samples if (one.case, one.contender) == (case, contender)]
+Rows = list[list[str]]
 
-    def seconds(self, case: Case, contender: str) -> list[float]:
-        """Of all rounds, in order."""
-        return [one.seconds for one in self._of(case, contender)]
 
-    def ratio(self, case: Case, other: str) -> Interval | None:
-        """Our time over another's; None where that does not run."""
-        theirs = self.seconds(case, other)
-        return interval(ratios(self.seconds(case, Ours.name), theirs)) if theirs else None
+def _tables(results: Results) -> Iterator[tuple[str, str, Sequence[str], Rows]]:
+    good = [one for one in results.samples if not one.error]
+    cases = list(dict.fromkeys(one.case for one in good))
+    alike = [one for one in cases if one.content in CONTENTS]
+    yield (
+        'The goals',
+        'In how many cases the interval says so; not told is one that lies on both sides.',
+        ('Goal', 'At most', 'Met', 'Not met', 'Not told', 'Worst'),
+        _goals(judge(results)),
+    )
+    yield (
+        'Seconds',
+        'The median of all rounds.',
+        ('Copy', *NAMES, 'Rounds'),
+        [_seconds(good, case) for case in alike],
+    )
+    yield (
+        'Ratios of the time',
+        'The median of the ratios of each round, with its interval.',
+        ('Copy', f'{OURS} of {VIRSH}', f'{RESIDENT} of {NOVA}', *_OF_LIMIT),
+        [_ratios(good, case) for case in alike],
+    )
+    yield (
+        'The switch',
+        'In milliseconds: READY to the request for the pivot, and that to its end.',
+        ('By', 'Copies', 'Request', 'p95', 'Pivot', 'p95'),
+        [row for by in NAMES if (row := _switch(good, by))],
+    )
+    yield (
+        "The guest's writes",
+        'In milliseconds, before the copy and during it; writes a second of those before it.',
+        ('Copy', 'By', 'Idle p99.9', 'p99.9', 'Longest', 'Writes/s', 'Of idle'),
+        [
+            _guest(good, case, by)
+            for case in cases
+            for by in NAMES
+            if case.writing and _of(good, case, by)
+        ],
+    )
+    yield (
+        'Bytes',
+        'In MiB: what the servers read and were given to write, and what volumes take.',
+        ('Copy', 'By', 'Read', 'Written', 'Source takes', 'Destination takes'),
+        [
+            _bytes(good, case, by)
+            for case in alike
+            for by in (LIMIT, VIRSH, OURS)
+            if not case.writing and _of(good, case, by)
+        ],
+    )
+    yield (
+        'Who drives it',
+        'CPU time and peak memory of the process, the median of all copies.',
+        ('By', 'CPU, s', 'Peak, MiB'),
+        [row for by in NAMES if (row := _process(good, by))],
+    )
+    yield (
+        'Sizes',
+        'Seconds for volumes with 16 MiB of data, by size in GiB.',
+        ('Copy', 'Size', *NAMES),
+        [_sized(good, case) for case in cases if case.content == SPARSE],
+    )
+    yield (
+        'Side by side',
+        'One process, a thread for each swap; the medians of all runs.',
+        ('Swaps', *(title for title, _, _ in _BESIDE)),
+        _beside(results),
+    )
 
-    def _times(self, case: Case) -> list[str]:
-        cells = [f'{case}, {case.size // MIB} MiB']
-        for name in (Limit.name, Virsh.name, Ours.name):
-            found = self.seconds(case, name)
-            cells.append(f'{statistics.median(found):.2f}' if found else '')
-        found_ratios = (self.ratio(case, name) for name in (Virsh.name, Limit.name))
-        return [*cells, *(str(one or '') for one in found_ratios)]
 
-    def _guest(self, case: Case, by: str) -> list[str]:
-        found = self._of(case, by)
+_OF_LIMIT = (f'{VIRSH} of {LIMIT}', f'{OURS} of {LIMIT}', f'{RESIDENT} of {LIMIT}')
 
-        def ms(values: list[int]) -> str:
-            return f'{statistics.median(values) / 1000:.1f}'
 
-        return [
-            str(case),
-            by,
-            ms([one.idle_p999_us for one in found]),
-            ms([one.p999_us for one in found]),
-            ms([one.longest_us for one in found]),
-            f'{statistics.median(one.writes / one.seconds for one in found):.0f}',
-        ]
+def _of(samples: Sequence[Sample], case: Case, by: str) -> list[Sample]:
+    return [one for one in samples if (one.case, one.contender) == (case, by)]
 
-    def _single(self) -> list[str]:
-        ours = [one for one in self._samples if one.contender == Ours.name]
-        lines = []
-        for name, values in (
-            ('READY to the request for the pivot', [one.request_s for one in ours]),
-            ('Request for the pivot to its end', [one.pivot_s for one in ours]),
-        ):
-            known = [1000 * value for value in values if value is not None]
-            if known:
-                lines.append(f'* {name}: {interval(known)} ms, {len(known)} swaps')
-        return lines
+
+def _median(values: Sequence[float | None], factor: float = 1.0) -> str:
+    known = [value for value in values if value is not None]
+    return number(statistics.median(known) * factor) if known else ''
+
+
+def _goals(judged: Sequence[Judged]) -> Rows:
+    rows = []
+    for goal in dict.fromkeys(one.goal for one in judged):
+        found = [one for one in judged if one.goal == goal]
+        worst = max(found, key=lambda one: one.figure.median)
+        counts = [sum(one.verdict is verdict for one in found) for verdict in Verdict]
+        bound = f'{found[0].bound:g} {found[0].unit}'.strip()
+        marks = [f'{count} of {len(found)}' if count else '' for count in counts]
+        rows.append([goal, bound, *marks, f'{worst.figure} {worst.unit}, {worst.of}'])
+    return rows
+
+
+def _seconds(samples: Sequence[Sample], case: Case) -> list[str]:
+    found = [_of(samples, case, by) for by in NAMES]
+    medians = [_median([one.seconds for one in some]) for some in found]
+    return [str(case), *medians, str(max(len(some) for some in found))]
+
+
+def _ratios(samples: Sequence[Sample], case: Case) -> list[str]:
+    of = [(OURS, VIRSH), (RESIDENT, NOVA), (VIRSH, LIMIT), (OURS, LIMIT), (RESIDENT, LIMIT)]
+    return [str(case), *(str(compared(samples, case, *pair) or '') for pair in of)]
+
+
+def _switch(samples: Sequence[Sample], by: str) -> list[str]:
+    mine = [one for one in samples if one.contender == by]
+    asked = [1000 * one.request_s for one in mine if one.request_s]
+    pivots = [1000 * one.pivot_s for one in mine if one.pivot_s]
+    if not asked or not pivots:
+        return []
+    cells = [by, str(len(asked))]
+    for values in (asked, pivots):
+        cells += [str(interval(values)), number(percentile(values, 0.95))]
+    return cells
+
+
+def _guest(samples: Sequence[Sample], case: Case, by: str) -> list[str]:
+    found = _of(samples, case, by)
+    rates = [one.writes / one.seconds for one in found]
+    shares = [one.writes / one.seconds / one.idle_writes_s for one in found if one.idle_writes_s]
+    return [
+        str(case),
+        by,
+        _median([one.idle_p999_us for one in found], 0.001),
+        _median([one.p999_us for one in found], 0.001),
+        _median([one.longest_us for one in found], 0.001),
+        _median(rates),
+        f'{statistics.median(shares):.0%}' if shares else '',
+    ]
+
+
+def _bytes(samples: Sequence[Sample], case: Case, by: str) -> list[str]:
+    found = _of(samples, case, by)
+    figures: tuple[Callable[[Sample], float | None], ...] = (
+        lambda one: one.read,
+        lambda one: one.written,
+        lambda one: one.source_allocated,
+        lambda one: one.allocated,
+    )
+    return [str(case), by, *(_median([each(one) for one in found], 1 / MIB) for each in figures)]
+
+
+def _process(samples: Sequence[Sample], by: str) -> list[str]:
+    mine = [one for one in samples if one.contender == by and one.peak_kib]
+    if not mine:
+        return []
+    peak = _median([one.peak_kib for one in mine], 1 / 1024)
+    return [by, _median([one.cpu_s for one in mine]), peak]
+
+
+def _sized(samples: Sequence[Sample], case: Case) -> list[str]:
+    medians = [_median([one.seconds for one in _of(samples, case, by)]) for by in NAMES]
+    return [case.pair, number(case.size / MIB / 1024), *medians]
+
+
+def _beside(results: Results) -> Rows:
+    rows = []
+    for count in sorted({one['swaps'] for one in results.beside}):
+        runs = [one for one in results.beside if one['swaps'] == count]
+        cells = [_median([one.get(key) for one in runs], factor) for _, key, factor in _BESIDE]
+        rows.append([str(count), *cells])
+    return rows
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A simple list-table, which needs no widths."""
     lines = ['.. list-table::', '   :header-rows: 1', '']
     for row in (header, *rows):
-        lines += [f'   {"*" if not n else " "} - {cell}' for n, cell in enumerate(row)]
+        lines += [f'   {"*" if not n else " "} - {cell}'.rstrip() for n, cell in enumerate(row)]
     return lines

@@ -1,0 +1,206 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The goals, and whether the figures say that they are met."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.bench.cases import (
+    LIMIT,
+    MIB,
+    NOVA,
+    OURS,
+    RESIDENT,
+    SPARSE,
+    VIRSH,
+    Case,
+    Sample,
+    paired,
+)
+from tests.bench.figures import Interval, interval
+from tests.bench.results import Results
+
+#: Bytes from which on a full volume is to be copied close to the limit.
+_LARGE = 4096 * MIB
+
+
+class Verdict(enum.Enum):
+    """What an interval says of a goal."""
+
+    MET = 'met'
+    """All of it is on the good side."""
+
+    NOT_MET = 'not met'
+    """All of it is on the other."""
+
+    NOT_TOLD = 'not told'
+    """It lies on both sides, or there were too few values for one."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A goal for one case, and what was found.
+
+    :ivar figure: in `unit`
+    :ivar bound: the figure is to be at most this
+    """
+
+    goal: str
+    of: str
+    figure: Interval
+    bound: float
+    unit: str = ''
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the interval says that it is met."""
+        if not self.figure.sure:
+            return Verdict.NOT_TOLD
+        if self.figure.high <= self.bound:
+            return Verdict.MET
+        return Verdict.NOT_MET if self.figure.low > self.bound else Verdict.NOT_TOLD
+
+
+def judge(results: Results) -> list[Judged]:
+    """Hold all results against the goals; those that nothing was measured for are left out."""
+    return [
+        *_times(results.samples),
+        *_pivots(results.samples),
+        *_volumes(results.samples),
+        *_guests(results.samples),
+        *_starts(results.starts),
+        *_beside(results.beside),
+    ]
+
+
+def _cases(samples: Sequence[Sample]) -> list[Case]:
+    return list(dict.fromkeys(one.case for one in samples))
+
+
+def compared(samples: Sequence[Sample], case: Case, ours: str, theirs: str) -> Interval | None:
+    """Our seconds over theirs in the same rounds; None if there was none."""
+    of_case = [one for one in samples if one.case == case]
+    found = [mine.seconds / other.seconds for mine, other in paired(of_case, ours, theirs)]
+    return interval(found) if found else None
+
+
+def _times(samples: Sequence[Sample]) -> Iterator[Judged]:
+    for case in _cases(samples):
+        if case.content == 'full' and case.size >= _LARGE and not case.writing:
+            for ours in (OURS, RESIDENT):
+                if found := compared(samples, case, ours, LIMIT):
+                    goal = f'{ours}: time within 5 % of the limit, from 4 GiB on'
+                    yield Judged(goal, str(case), found, 1.05)
+    # A command is held against a command, and a call in a process that runs against another.
+    for ours, theirs in ((OURS, VIRSH), (RESIDENT, NOVA)):
+        for case in _cases(samples):
+            if found := compared(samples, case, ours, theirs):
+                yield Judged(f'{ours}: not slower than {theirs}', str(case), found, 1.0)
+
+
+def _pivots(samples: Sequence[Sample]) -> Iterator[Judged]:
+    for ours in (OURS, RESIDENT):
+        known = [one.request_s for one in samples if one.contender == ours and one.request_s]
+        if known:
+            found = interval(known).times(1000)
+            yield Judged(f'{ours}: READY to the request for the pivot', 'all', found, 5.0, 'ms')
+    for case in _cases(samples):
+        pairs = paired([one for one in samples if one.case == case], OURS, VIRSH)
+        found_ratios = [
+            mine.pivot_s / other.pivot_s for mine, other in pairs if mine.pivot_s and other.pivot_s
+        ]
+        if found_ratios and case.content == 'full':
+            goal = f'{OURS}: the pivot itself takes no longer than that of {VIRSH}'
+            yield Judged(goal, str(case), interval(found_ratios), 1.0)
+
+
+def _volumes(samples: Sequence[Sample]) -> Iterator[Judged]:
+    """Thin where the source is; what reads and writes grows with the data."""
+    for case in _cases(samples):
+        mine = [
+            one for one in samples if one.case == case and one.contender == OURS and not one.error
+        ]
+        if case.content in ('nearly empty', 'half', 'allocated zeros', SPARSE) and mine:
+            thin = [one.allocated / max(one.source_allocated, MIB) for one in mine]
+            goal = f'{OURS}: destination as thin as the source'
+            yield Judged(goal, str(case), interval(thin), 1.05)
+        if case.content in ('nearly empty', 'allocated zeros'):
+            full = Case(case.source, case.destination, 'full', case.writing, case.size)
+            found = [
+                one.seconds / other.seconds
+                for one in mine
+                for other in samples
+                if (other.case, other.round, other.contender) == (full, one.round, OURS)
+                and not other.error
+            ]
+            if found:
+                goal = f'{OURS}: an empty volume takes less time than a full one'
+                yield Judged(goal, str(case), interval(found), 1.0)
+
+
+def _guests(samples: Sequence[Sample]) -> Iterator[Judged]:
+    for case in _cases(samples):
+        mine = [
+            one
+            for one in samples
+            if one.case == case and one.contender == OURS and one.writes and not one.error
+        ]
+        if mine:
+            slower = [one.p999_us / max(1, one.idle_p999_us) for one in mine]
+            goal = f"{OURS}: the guest's p99.9 under twice the idle one"
+            yield Judged(goal, str(case), interval(slower), 2.0)
+
+
+def _starts(starts: Sequence[dict[str, Any]]) -> Iterator[Judged]:
+    for what, goal, bound in (
+        ('help_s', 'blockmirror --help', 400.0),
+        ('import_s', 'import blockmirror_driver, over its dependencies', 30.0),
+        ('names_s', 'all public names of it, over its dependencies', 30.0),
+    ):
+        if known := [one[what] for one in starts if what in one]:
+            yield Judged(goal, 'start-up', interval(known).times(1000), bound, 'ms')
+
+
+def _beside(beside: Sequence[dict[str, Any]]) -> Iterator[Judged]:
+    counts = sorted({one['swaps'] for one in beside})
+    for count in counts:
+        runs = [one for one in beside if one['swaps'] == count]
+        figures: tuple[tuple[str, Callable[[dict[str, Any]], float | None], float, str], ...] = (
+            ('CPU of all swaps together', _percent, 1.0, '% of a core'),
+            ('peak memory', lambda one: one['peak_kib'] / 1024, 80.0, 'MiB'),
+            ('READY to its record', lambda one: one.get('latency_ms'), 5.0, 'ms'),
+            ('threads over those of one swap', _more_threads(beside), 0.0, ''),
+        )
+        for goal, figure, bound, unit in figures:
+            known = [value for one in runs if (value := figure(one)) is not None]
+            if known:
+                yield Judged(goal, f'{count} side by side', interval(known), bound, unit)
+
+
+def _percent(run: dict[str, Any]) -> float | None:
+    share = run.get('cpu_share')
+    return None if share is None else 100 * share
+
+
+def _more_threads(beside: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], float | None]:
+    single = [one['threads'] for one in beside if one['swaps'] == 1 and one['threads']]
+
+    def more(run: dict[str, Any]) -> float | None:
+        return run['threads'] - min(single) if single and run['threads'] else None
+
+    return more
