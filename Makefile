@@ -54,7 +54,7 @@ SWAPS := 100
 thrash: venv ## SWAPS random swaps with random faults from SEED
 	@$(PY) -m tests.thrash --seed $(SEED) --swaps $(SWAPS)
 
-bench: venv ## measure our swap beside virsh and qemu-img; QUICK=1 takes some 5 minutes
+bench: venv ## measure our swap beside virsh, Nova and qemu-img; QUICK=1 takes 5 minutes
 	@$(PY) -m tests.bench $(if $(QUICK),--quick)
 
 lint: venv ## ruff, mypy, import-linter and the project's own checks

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / '_ext'))
+sys.path.append(str(Path(__file__).parents[2]))  # tests.bench makes tables of its records
 
 project = 'blockmirror-driver'
 author = 'The Blockmirror contributors'

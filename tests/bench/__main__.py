@@ -29,23 +29,34 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.cases import CONTENTS, MIB, NAMES, PAIRS, Case
+from tests.bench import beside, starts
+from tests.bench.cases import CONTENTS, LIMIT, MIB, NAMES, OURS, PAIRS, SPARSE, VIRSH, Case
 from tests.bench.contenders import CONTENDERS
-from tests.bench.report import write
-from tests.bench.results import ABOUT, Keeper, Results
+from tests.bench.report import RECORDS, text, write
+from tests.bench.results import ABOUT, BESIDE, START, Keeper, Results
 from tests.bench.swaps import Swaps
 from tests.cloud.environment import SERVICES
 from tests.lab.inside import run_inside
 from tests.lab.lab import VARIABLE, Lab
 from tests.lab.namespace import REPOSITORY
 
-_RECORDS = 'bench.json'
 #: Sizes in MiB, and rounds. Six rounds are the fewest whose extremes hold a median with 95 %.
-_SIZE, _QUICK_SIZE = 1024, 256
-_ROUNDS, _QUICK_ROUNDS = 6, 6
+_SIZE, _QUICK_SIZE = 1024, 128
+_ROUNDS = 6
+#: What is measured, in this order; a quick run has the first two.
+_PARTS = ('start', 'copies', 'sizes', 'beside')
+_QUICK_PARTS = 2
+#: GiB of volumes that all hold the same data, on those pairs that tell of holes, by whom.
+_GIB = (1, 4, 16, 32)
+_TELLING = (('file', 'file'), ('file', 'rbd'), ('rbd', 'iscsi'))
+_SIZED_BY = (LIMIT, VIRSH, OURS)
+_STARTS, _QUICK_STARTS = 15, 8
+#: So few pairs that there is time for six rounds.
+_QUICK_PAIRS = PAIRS[1:4:2]
 #: Minutes after which a quick run begins no other copy.
 _QUICK_MINUTES = 4.0
 
@@ -54,19 +65,25 @@ def main() -> int:
     """Measure; 0 when all was measured."""
     options = _parser().parse_args()
     if options.report:
-        write(Results.load(options.report), options.out)
+        told = Results.load(options.report)
+        write(told, options.out)
+        print(text(told))
         return 0
     if not os.environ.get(VARIABLE):
         SERVICES.make()  # out here, where there is a network
         return run_inside('bench', 'tests.bench')
     begun = time.monotonic()
     lab = Lab.from_env()
-    keeper = Keeper(options.out / _RECORDS, resume=options.resume)
+    keeper = Keeper(options.out / RECORDS, resume=options.resume)
     keeper.keep(ABOUT, _about(lab))
+    minutes = options.minutes or (_QUICK_MINUTES if options.quick else None)
+    until = begun + minutes * 60 if minutes else float('inf')
     try:
-        _swaps(options, lab, keeper, begun)
+        _Run(options, lab, keeper, until).measure()
     finally:
         write(keeper.results, options.out)
+        (options.out / 'bench.rst').write_text(text(keeper.results))
+    print(text(keeper.results))
     return 1 if any(one.error for one in keeper.results.samples) else 0
 
 
@@ -79,12 +96,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--quick', action='store_true', help='small volumes, 5 minutes at most')
     parser.add_argument('--rounds', type=int, help='of each case')
     parser.add_argument('--size', type=int, help='of a volume, in MiB')
-    parser.add_argument('--minutes', type=float, help='begin no copy after this time')
+    parser.add_argument('--minutes', type=float, help='begin no copy after so many')
     pairs = [f'{source}:{destination}' for source, destination in PAIRS]
     _choices(parser, 'pairs', pairs)
     _choices(parser, 'contents', list(CONTENTS))
     _choices(parser, 'guests', ['idle', 'writing'])
     _choices(parser, 'by', list(NAMES))
+    _choices(parser, 'parts', list(_PARTS))
+    _choices(parser, 'counts', [str(count) for count in beside.COUNTS])
+    _choices(parser, 'gib', [str(size) for size in _GIB])
     parser.add_argument('--resume', action='store_true', help='go on with an interrupted run')
     parser.add_argument('--out', type=Path, default=REPOSITORY / 'build' / 'bench')
     parser.add_argument(
@@ -104,28 +124,52 @@ def _choices(parser: argparse.ArgumentParser, name: str, known: Sequence[str]) -
     parser.add_argument(f'--{name}', type=chosen, metavar='LIST', help=text)
 
 
-def _swaps(options: argparse.Namespace, lab: Lab, keeper: Keeper, begun: float) -> None:
-    minutes = options.minutes or (_QUICK_MINUTES if options.quick else None)
-    until = begun + minutes * 60 if minutes else float('inf')
-    by = options.by or NAMES
-    swaps = Swaps(lab, keeper.sample, [one for one in CONTENDERS if one.name in by])
-    done = {one.key for one in keeper.results.samples if not one.error}
-    rounds = options.rounds or (_QUICK_ROUNDS if options.quick else _ROUNDS)
-    swaps.run(_cases(options), rounds, done=done, until=until)
+@dataclass
+class _Run:
+    """What all parts share.
+
+    :ivar until: monotonic seconds after which no further copy is begun
+    """
+
+    options: argparse.Namespace
+    lab: Lab
+    keeper: Keeper
+    until: float
+
+    def measure(self) -> None:
+        """Measure the parts that are wanted."""
+        options, keep = self.options, self.keeper.keep
+        parts = options.parts or _PARTS[: _QUICK_PARTS if options.quick else None]
+        if 'start' in parts:
+            rounds = _QUICK_STARTS if options.quick else _STARTS
+            starts.measure(rounds, lambda told: keep(START, told))
+        if 'copies' in parts:
+            self._copies(_cases(options), options.by or NAMES)
+        if 'sizes' in parts:
+            sizes = [int(one) * 1024 * MIB for one in options.gib or _GIB]
+            cases = [Case(*pair, SPARSE, False, size) for pair in _TELLING for size in sizes]
+            self._copies(cases, options.by or _SIZED_BY)
+        if 'beside' in parts:
+            counts = [int(one) for one in options.counts or beside.COUNTS]
+            beside.run(self.lab, counts, lambda told: keep(BESIDE, told))
+
+    def _copies(self, cases: Sequence[Case], by: Sequence[str]) -> None:
+        contenders = [one for one in CONTENDERS if one.name in by]
+        swaps = Swaps(self.lab, self.keeper.sample, contenders)
+        done = {one.key for one in self.keeper.results.samples if not one.error}
+        swaps.run(cases, self.options.rounds or _ROUNDS, done=done, until=self.until)
 
 
 def _cases(options: argparse.Namespace) -> list[Case]:
-    size = (options.size or (_QUICK_SIZE if options.quick else _SIZE)) * MIB
-    quick = ['full', 'nearly empty']
-    contents = options.contents or (quick if options.quick else list(CONTENTS))
-    chosen = options.pairs
-    pairs = [pair for pair in PAIRS if chosen is None or ':'.join(pair) in chosen]
+    quick = options.quick
+    size = (options.size or (_QUICK_SIZE if quick else _SIZE)) * MIB
+    contents = options.contents or (['full'] if quick else list(CONTENTS))
+    known = _QUICK_PAIRS if quick and not options.pairs else PAIRS
+    pairs = [pair for pair in known if not options.pairs or ':'.join(pair) in options.pairs]
     guests = options.guests or ['idle', 'writing']
-    cases = [Case(*pair, content, False, size) for pair in pairs for content in contents]
-    writing = pairs if options.guests or not options.quick else pairs[1:2]
-    return (cases if 'idle' in guests else []) + (
-        [Case(*pair, 'full', True, size) for pair in writing] if 'writing' in guests else []
-    )
+    idle = [Case(*pair, content, False, size) for pair in pairs for content in contents]
+    writing = [Case(*pair, 'full', True, size) for pair in (pairs[:1] if quick else pairs)]
+    return (idle if 'idle' in guests else []) + (writing if 'writing' in guests else [])
 
 
 def _about(lab: Lab) -> dict[str, Any]:

@@ -111,7 +111,11 @@ class Sample:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without those that say nothing."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, '')}
+        told = {name: value for name, value in asdict(self).items() if value not in (None, '')}
+        return {
+            name: round(value, 6) if isinstance(value, float) else value
+            for name, value in told.items()
+        }
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Sample:

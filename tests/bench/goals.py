@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,30 +177,23 @@ def _starts(starts: Sequence[dict[str, Any]]) -> Iterator[Judged]:
 
 
 def _beside(beside: Sequence[dict[str, Any]]) -> Iterator[Judged]:
-    counts = sorted({one['swaps'] for one in beside})
-    for count in counts:
-        runs = [one for one in beside if one['swaps'] == count]
-        figures: tuple[tuple[str, Callable[[dict[str, Any]], float | None], float, str], ...] = (
-            ('CPU of all swaps together', _percent, 1.0, '% of a core'),
-            ('peak memory', lambda one: one['peak_kib'] / 1024, 80.0, 'MiB'),
-            ('READY to its record', lambda one: one.get('latency_ms'), 5.0, 'ms'),
-            ('threads over those of one swap', _more_threads(beside), 0.0, ''),
-        )
-        for goal, figure, bound, unit in figures:
-            known = [value for one in runs if (value := figure(one)) is not None]
-            if known:
+    single = [value for one in beside if one['swaps'] == 1 for value in one['threads']]
+    for count in sorted({one['swaps'] for one in beside}):
+        for goal, key, factor, bound, unit in (
+            ('CPU of all swaps together', 'cpu_percent', 1.0, 1.0, '% of a core'),
+            ('memory while they copy', 'rss_kib', 1 / 1024, 80.0, 'MiB'),
+            ('READY until it is noticed', 'latency_ms', 1.0, 5.0, 'ms'),
+        ):
+            if known := values_of(beside, count, key, factor):
                 yield Judged(goal, f'{count} side by side', interval(known), bound, unit)
+        threads = values_of(beside, count, 'threads')
+        if single and threads and count > 1:
+            more = interval([one - max(single) for one in threads])
+            yield Judged('threads over those of one swap', f'{count} side by side', more, 0.0)
 
 
-def _percent(run: dict[str, Any]) -> float | None:
-    share = run.get('cpu_share')
-    return None if share is None else 100 * share
-
-
-def _more_threads(beside: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], float | None]:
-    single = [one['threads'] for one in beside if one['swaps'] == 1 and one['threads']]
-
-    def more(run: dict[str, Any]) -> float | None:
-        return run['threads'] - min(single) if single and run['threads'] else None
-
-    return more
+def values_of(
+    beside: Sequence[dict[str, Any]], count: int, key: str, factor: float = 1.0
+) -> list[float]:
+    """All that was seen of so many swaps side by side, in all runs."""
+    return [value * factor for one in beside if one['swaps'] == count for value in one[key]]

@@ -71,22 +71,34 @@ def read(lines: Iterable[str]) -> Moments:
     return found
 
 
-class MonitorLog:
-    """libvirtd's debug log, read from where it is now on."""
+def ready_times(lines: Iterable[str]) -> list[float]:
+    """When each of several copies was ready, seconds since the epoch, in that order."""
+    found = (_EVENT.search(line) for line in lines)
+    ready = [one for one in found if one and one[3] == 'BLOCK_JOB_READY']
+    return sorted(int(one[1]) + int(one[2]) / 1e6 for one in ready)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[Moments]:
-        """Yield what is filled in once the body is over."""
-        begun = self._path.stat().st_size
-        seen = Moments()
+@contextlib.contextmanager
+def watched_lines(path: Path) -> Iterator[list[str]]:
+    """Yield what has libvirtd's lines about block jobs of that time once the body is over."""
+    begun = path.stat().st_size
+    lines: list[str] = []
+    yield lines
+    with path.open('rb') as log:
+        log.seek(begun)
+        # The log is of everything.
+        wanted = (line for line in log if b'BLOCK_JOB_' in line or b'BlockJobAbort' in line)
+        lines += [line.decode(errors='replace') for line in wanted]
+
+
+@contextlib.contextmanager
+def watched(path: Path) -> Iterator[Moments]:
+    """Yield what has the moments of the one copy of that time once the body is over."""
+    seen = Moments()
+    with watched_lines(path) as lines:
         yield seen
-        with self._path.open('rb') as log:
-            log.seek(begun)
-            told = read(line.decode(errors='replace') for line in log)
-        seen.ready, seen.asked, seen.completed = told.ready, told.asked, told.completed
+    told = read(lines)
+    seen.ready, seen.asked, seen.completed = told.ready, told.asked, told.completed
 
 
 def _between(begun: float | None, ended: float | None) -> float | None:

@@ -32,7 +32,7 @@ from tests.bench.cases import (
     Case,
     Sample,
 )
-from tests.bench.goals import compared
+from tests.bench.goals import compared, values_of
 from tests.bench.results import Results
 
 
@@ -133,18 +133,12 @@ def _beside(results: Results) -> str:
     series = {}
     for name, key, factor in (
         ('threads', 'threads', 1.0),
-        ('peak memory, MiB', 'peak_kib', 1 / 1024),
-        ('CPU, % of a core', 'cpu_share', 100.0),
+        ('memory, MiB', 'rss_kib', 1 / 1024),
+        ('CPU, % of a core', 'cpu_percent', 1.0),
+        ('READY until noticed, ms', 'latency_ms', 1.0),
     ):
-        points = []
-        for count in counts:
-            known = [
-                one[key] * factor
-                for one in results.beside
-                if one['swaps'] == count and one.get(key) is not None
-            ]
-            if known:
-                points.append((float(count), statistics.median(known)))
+        found = [(count, values_of(results.beside, count, key, factor)) for count in counts]
+        points = [(float(count), statistics.median(known)) for count, known in found if known]
         if points:
             series[name] = points
     return svg.lines('Swaps side by side in one process', ('swaps', ''), series, log=(True, False))

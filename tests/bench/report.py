@@ -34,24 +34,24 @@ from tests.bench.cases import (
     Sample,
 )
 from tests.bench.figures import interval, number, percentile
-from tests.bench.goals import Judged, Verdict, compared, judge
+from tests.bench.goals import Judged, Verdict, compared, judge, values_of
 from tests.bench.results import Results
 
-#: What is told of one side by side run: header, key, factor.
+#: The file that the records are written to.
+RECORDS = 'bench.json'
+#: What is told of side by side runs: header, key, factor.
 _BESIDE = (
-    ('Seconds', 'seconds', 1.0),
-    ('Copying, s', 'copying_s', 1.0),
     ('Threads', 'threads', 1.0),
-    ('Peak, MiB', 'peak_kib', 1 / 1024),
-    ('CPU, % of a core', 'cpu_share', 100.0),
-    ('READY to its record, ms', 'latency_ms', 1.0),
+    ('CPU, % of a core', 'cpu_percent', 1.0),
+    ('Memory, MiB', 'rss_kib', 1 / 1024),
+    ('READY until noticed, ms', 'latency_ms', 1.0),
 )
 
 
 def write(results: Results, folder: Path) -> None:
-    """Write ``bench.rst``, and a file for each plot."""
+    """Write the records, and a file for each plot."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'bench.rst').write_text(text(results))
+    results.save(folder / RECORDS)
     for name, drawing in plots.draw(results).items():
         (folder / name).write_text(drawing)
 
@@ -134,8 +134,8 @@ def _tables(results: Results) -> Iterator[tuple[str, str, Sequence[str], Rows]]:
     )
     yield (
         'Side by side',
-        'One process, a thread for each swap; the medians of all runs.',
-        ('Swaps', *(title for title, _, _ in _BESIDE)),
+        'One process, while all of them copy: what was seen each second.',
+        ('Swaps', 'Seconds', 'Peak, MiB', *(title for title, _, _ in _BESIDE)),
         _beside(results),
     )
 
@@ -160,7 +160,8 @@ def _goals(judged: Sequence[Judged]) -> Rows:
         counts = [sum(one.verdict is verdict for one in found) for verdict in Verdict]
         bound = f'{found[0].bound:g} {found[0].unit}'.strip()
         marks = [f'{count} of {len(found)}' if count else '' for count in counts]
-        rows.append([goal, bound, *marks, f'{worst.figure} {worst.unit}, {worst.of}'])
+        shown = f'{worst.figure} {worst.unit}'.strip()
+        rows.append([goal, bound, *marks, f'{shown}: {worst.of}'])
     return rows
 
 
@@ -230,7 +231,10 @@ def _beside(results: Results) -> Rows:
     rows = []
     for count in sorted({one['swaps'] for one in results.beside}):
         runs = [one for one in results.beside if one['swaps'] == count]
-        cells = [_median([one.get(key) for one in runs], factor) for _, key, factor in _BESIDE]
+        found = [values_of(results.beside, count, key, factor) for _, key, factor in _BESIDE]
+        peak = max(one['peak_kib'] for one in runs) / 1024
+        cells = [_median([one['seconds'] for one in runs]), number(peak)]
+        cells += [str(interval(values)) if values else '' for values in found]
         rows.append([str(count), *cells])
     return rows
 

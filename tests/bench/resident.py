@@ -25,7 +25,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from oslo_log import log as logging
@@ -42,16 +41,18 @@ from tests.bench.programs import own_stdout, serve
 
 @dataclass
 class _Marks:
-    """When all copies had begun, and when the first was ready, with the CPU time until then.
+    """When all copies had begun, and when the first was ready (monotonic seconds).
 
     In between nothing is done but to watch them.
+
+    :ivar ready_at: when each was noticed to be ready, seconds since the epoch
     """
 
     count: int
     copying: set[str] = field(default_factory=set)
-    all_copying: tuple[float, float] | None = None
-    first_ready: tuple[float, float] | None = None
-    threads: int = 0
+    all_copying: float | None = None
+    first_ready: float | None = None
+    ready_at: list[float] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def observe(self, event: SwapEvent) -> None:
@@ -60,39 +61,10 @@ class _Marks:
             if event.state is SwapState.COPYING:
                 self.copying.add(event.swap_id)
                 if len(self.copying) == self.count and self.all_copying is None:
-                    self.all_copying = _now()
-                    self.threads = _threads()
-            elif event.state is SwapState.READY and self.first_ready is None:
-                self.first_ready = _now()
-
-    def cpu_share(self) -> float | None:
-        """Of one core, while all were copying; None if they never were at the same time."""
-        begun, ended = self.all_copying, self.first_ready
-        if begun is None or ended is None or ended[0] <= begun[0]:
-            return None
-        return (ended[1] - begun[1]) / (ended[0] - begun[0])
-
-    def seconds(self) -> float | None:
-        """How long they all were."""
-        begun, ended = self.all_copying, self.first_ready
-        return None if begun is None or ended is None else ended[0] - begun[0]
-
-
-def _now() -> tuple[float, float]:
-    return time.monotonic(), time.process_time()
-
-
-def _status(name: str) -> int:
-    """A number of ``/proc/self/status`` (proc(5))."""
-    for line in Path('/proc/self/status').read_text().splitlines():
-        key, _, value = line.partition(':')
-        if key == name:
-            return int(value.split()[0])
-    raise AssertionError(name)
-
-
-def _threads() -> int:
-    return _status('Threads')
+                    self.all_copying = time.monotonic()
+            elif event.event == 'ready':
+                self.ready_at.append(event.time)
+                self.first_ready = self.first_ready or time.monotonic()
 
 
 class Resident:
@@ -110,28 +82,23 @@ class Resident:
         """Make the swaps of ``{"swaps": [{"domain", "dev", "connection"}], "bandwidth": N}``."""
         wanted = asked['swaps']
         marks = _Marks(len(wanted))
-        idle_threads, cpu = _threads(), time.process_time()
         begun = time.monotonic()
 
-        def one(swap: dict[str, Any]) -> tuple[Outcome, float]:
+        def one(swap: dict[str, Any]) -> Outcome:
             disk = disk_for(swap['connection'], swap['dev'], conf=self._conf)
             options = CopyOptions.from_conf(self._conf, bandwidth=asked.get('bandwidth', 0))
             request = SwapRequest(swap['domain'], swap['dev'], disk, options)
             service = self._service.another()
-            return service.run(request, observer=marks.observe), time.monotonic() - begun
+            return service.run(request, observer=marks.observe)
 
         with ThreadPoolExecutor(len(wanted)) as pool:
             done = list(pool.map(one, wanted))
         return {
             'seconds': time.monotonic() - begun,
-            'each': [seconds for _, seconds in done],
-            'ids': [outcome.swap_id for outcome, _ in done],
-            'threads_idle': idle_threads,
-            'threads': marks.threads,
-            'peak_kib': _status('VmHWM'),
-            'cpu_s': time.process_time() - cpu,
-            'cpu_share': marks.cpu_share(),
-            'copying_s': marks.seconds(),
+            'ids': [outcome.swap_id for outcome in done],
+            'all_copying': marks.all_copying,
+            'first_ready': marks.first_ready,
+            'ready_at': marks.ready_at,
         }
 
     def close(self) -> None:

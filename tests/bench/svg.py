@@ -165,7 +165,7 @@ def lines(
         drawing.line((70, y), (840, y), colour=_LIGHT)
         drawing.text(64, y + 4, f'{tick:g}', 'end')
     drawing.text(455, 386, axes[0], 'middle')
-    drawing.text(12, 50, axes[1])
+    drawing.text(64, 56, axes[1], 'end')
     for colour, some in zip(COLOURS, series.values(), strict=False):
         places = [(across.place(x), up.place(y)) for x, y in some]
         drawing.line(*places, colour=colour, width=1.5)

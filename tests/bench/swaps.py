@@ -25,7 +25,7 @@ from blockmirror_driver.xml import domain as xml_domain
 from tests.bench import measured
 from tests.bench.cases import MIB, Case, Sample
 from tests.bench.contenders import CONTENDERS, Contender
-from tests.bench.monitor_log import MonitorLog
+from tests.bench.monitor_log import watched
 from tests.lab.deadline import wait_until
 from tests.lab.guest.agent import percentile_us
 from tests.lab.guest.console import AgentError
@@ -61,7 +61,6 @@ class Swaps:
         self._ways = [make(lab) for make in contenders]
         self._guest: Guest | None = None
         self._count = 0
-        self._log = MonitorLog(lab.libvirtd.debug_log)
 
     def run(
         self,
@@ -124,7 +123,7 @@ class Swaps:
         writing = sample.case.writing
         if writing:
             sample.idle_p999_us, sample.idle_writes_s = _begin(guest)
-        with self._log.watched() as seen:
+        with watched(self._lab.libvirtd.debug_log) as seen:
             self._copy(sample, way, guest, source, destination)
         sample.request_s, sample.pivot_s = seen.request_s, seen.pivot_s
         if writing:

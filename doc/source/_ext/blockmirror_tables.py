@@ -19,6 +19,7 @@
 ``.. evidence::``              what the reconciler decides for every evidence there can be
 ``.. rooms::``                 each room with the first line of its docstring
 ``.. campaign:: FILE``         what a campaign of the thrasher did, from its report
+``.. bench:: FILE``            what a run of the benchmark found, from its records
 ``.. virsh-options::``         virsh blockcopy's options beside those of blockmirror copy
 """
 
@@ -207,6 +208,40 @@ class Campaign(Table):
             yield title, ', '.join(f'{what}: {count}' for what, count in counts)
 
 
+class Bench(SphinxDirective):
+    """The tables and plots of a run of the benchmark; its argument is the file of its records.
+
+    The plots lie beside it, as ``python -m tests.bench --report`` has drawn them.
+    """
+
+    required_arguments = 1
+    #: Files by the sentence above each.
+    PLOTS: ClassVar[dict[str, str]] = {
+        'bench-peers.svg': 'Ours over what one would use instead; left of the line it is faster.',
+        'bench-limit.svg': 'Each over what the storage can do with no guest.',
+        'bench-request.svg': 'How soon after READY the pivot is asked for.',
+        'bench-guest.svg': "What a guest that writes notices of the copy: its writes' latency.",
+        'bench-sizes.svg': 'What a larger volume costs that holds no more data.',
+        'bench-beside.svg': 'What more swaps cost the one process that drives them.',
+    }
+
+    def run(self) -> list[nodes.Node]:
+        """Make the report, and let docutils parse it."""
+        # Late, and from the tree: the benchmark is no part of the package.
+        from tests.bench import report
+        from tests.bench.results import Results
+
+        path = Path(self.env.doc2path(self.env.docname)).parent / self.arguments[0]
+        self.env.note_dependency(str(path))
+        lines = report.text(Results.load(path)).splitlines()
+        for name, told in self.PLOTS.items():
+            if path.with_name(name).exists():
+                lines += ['', told, '', f'.. image:: {name}', f'   :alt: {told}', '']
+        node = nodes.container()
+        self.state.nested_parse(StringList(lines, f'<{self.name}>'), self.content_offset, node)
+        return node.children
+
+
 class VirshOptions(Table):
     """Both commands' options, from what virsh's help tells and from our parser.
 
@@ -261,4 +296,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive('rooms', Rooms)
     app.add_directive('virsh-options', VirshOptions)
     app.add_directive('campaign', Campaign)
+    app.add_directive('bench', Bench)
     return {'version': '1', 'parallel_read_safe': True, 'parallel_write_safe': True}

@@ -52,11 +52,11 @@ def results(rounds: int = 6) -> Results:
                 {
                     'swaps': swaps,
                     'seconds': 20.0,
-                    'copying_s': 15.0,
-                    'threads': 10 + swaps,
-                    'peak_kib': (60 + swaps) << 10,
-                    'cpu_share': 0.004 * swaps,
-                    'latency_ms': 2.0,
+                    'threads': [10.0 + swaps],
+                    'peak_kib': (70 + swaps) << 10,
+                    'rss_kib': [(60.0 + swaps) * 1024],
+                    'cpu_percent': [0.4 * swaps],
+                    'latency_ms': [2.0],
                 }
             )
     return found

@@ -24,7 +24,7 @@ from pathlib import Path
 import testtools
 
 from tests.bench import measured
-from tests.bench.monitor_log import MonitorLog, read
+from tests.bench.monitor_log import read, ready_times, watched
 from tests.bench.programs import Program
 from tests.lab.layout import LabError
 
@@ -59,11 +59,15 @@ class MonitorLogTest(testtools.TestCase):
     def test_what_was_not_logged(self) -> None:
         self.assertEqual((None, None), (read([]).request_s, read([READY]).pivot_s))
 
+    def test_several_that_are_ready(self) -> None:
+        later = _EVENT.format(3, _TWO + 1, 0, 'BLOCK_JOB_READY')
+        self.assertEqual([_TWO + 0.2005, _TWO + 1.0], ready_times([later, COMPLETED, READY]))
+
     def test_what_stood_there_before_is_not_read(self) -> None:
         with tempfile.NamedTemporaryFile('w') as log:
             log.write(READY)
             log.flush()
-            with MonitorLog(Path(log.name)).watched() as seen:
+            with watched(Path(log.name)) as seen:
                 log.write(_CALL.format(0, 2) + COMPLETED)
                 log.flush()
             self.assertEqual((True, False), (seen.ready is None, seen.completed is None))

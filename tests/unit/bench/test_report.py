@@ -19,12 +19,14 @@ import tempfile
 from pathlib import Path
 
 import testtools
+from docutils import nodes  # type: ignore[import-untyped]
+from docutils.core import publish_doctree  # type: ignore[import-untyped]
 from lxml import etree
 
 from tests.bench.cases import LIMIT, NOVA, OURS, RESIDENT, VIRSH, Sample, paired
 from tests.bench.goals import Verdict, compared, judge
 from tests.bench.plots import draw
-from tests.bench.report import text, write
+from tests.bench.report import RECORDS, text, write
 from tests.bench.results import START, Keeper, Results
 from tests.unit.bench.made import EMPTY, FULL, WRITES, results
 
@@ -97,6 +99,11 @@ class ReportTest(testtools.TestCase):
         ):
             self.assertIn(expected, told)
 
+    def test_the_tables_can_be_parsed(self) -> None:
+        document = publish_doctree(text(results()), settings_overrides={'report_level': 5})
+        self.assertEqual([], list(document.findall(nodes.system_message)))
+        self.assertEqual(9, len(list(document.findall(nodes.table))))
+
     def test_nothing_was_measured(self) -> None:
         self.assertNotIn('list-table', text(Results()))
         self.assertEqual({}, draw(Results()))
@@ -115,7 +122,7 @@ class ReportTest(testtools.TestCase):
     def test_written(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             write(results(), Path(folder))
-            self.assertEqual({'bench.rst', *draw(results())}, {*map(_name, _files(folder))})
+            self.assertEqual({RECORDS, *draw(results())}, {*map(_name, _files(folder))})
 
 
 class RecordsTest(testtools.TestCase):
