@@ -58,7 +58,7 @@ _STARTS, _QUICK_STARTS = 15, 8
 #: So few pairs that there is time for six rounds.
 _QUICK_PAIRS = PAIRS[1:4:2]
 #: Minutes after which a quick run begins no other copy.
-_QUICK_MINUTES = 4.0
+_QUICK_MINUTES = 3.5
 
 
 def main() -> int:
