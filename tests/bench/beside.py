@@ -122,14 +122,16 @@ def _measure(lab: Lab, count: int) -> dict[str, Any]:
             looks.join()
         begun, ended = told['all_copying'], told['first_ready']
         # Of as many as there are, the first that was ready is the first that was noticed.
-        pairs = zip(ready_times(lines), sorted(told['ready_at']), strict=True)
+        ready, noticed = ready_times(lines), sorted(told['ready_at'])
+        pairs = zip(ready, noticed, strict=True) if len(ready) == len(noticed) else ()
         return {
             'swaps': count,
             'guests': len({guest.name for guest, _ in disks}),
             'seconds': told['seconds'],
             'copying_s': ended - begun if begun and ended else 0.0,
             'peak_kib': measured.status(program.process.pid, 'VmHWM'),
-            'latency_ms': [round(1000 * (noticed - ready), 3) for ready, noticed in pairs],
+            'latency_ms': [round(1000 * (seen - at), 3) for at, seen in pairs],
+            'errors': told['errors'],
             **looks.between(begun or 0.0, ended or 0.0),
         }
 

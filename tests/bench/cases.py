@@ -24,7 +24,7 @@ PAIRS = (('file', 'file'), ('file', 'rbd'), ('nfs', 'rbd'), ('rbd', 'iscsi'), ('
 #: What share of the volume holds data; the rest was never written.
 CONTENTS = {'full': 1.0, 'half': 0.5, 'nearly empty': 1 / 64, 'allocated zeros': 0.0}
 #: The content of volumes of several sizes, which all hold the same data.
-SPARSE = '16 MiB'
+SPARSE = '16 MiB of data'
 
 #: Contenders by name.
 LIMIT, VIRSH, NOVA = 'qemu-img', 'virsh', 'Nova 34'

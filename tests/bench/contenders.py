@@ -162,6 +162,8 @@ class _Resident(Contender):
             with contextlib.suppress(OSError):
                 self.close()
             raise
+        if answer.get('errors'):
+            raise LabError(self.name, answer['errors'][0])
         cpu = measured.cpu_s(pid) - before
         return Took(answer['seconds'], cpu, measured.status(pid, 'VmHWM'))
 

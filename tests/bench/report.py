@@ -135,7 +135,7 @@ def _tables(results: Results) -> Iterator[tuple[str, str, Sequence[str], Rows]]:
     yield (
         'Side by side',
         'One process, while all of them copy: what was seen each second.',
-        ('Swaps', 'Seconds', 'Peak, MiB', *(title for title, _, _ in _BESIDE)),
+        ('Swaps', 'Failed', 'Seconds', 'Peak, MiB', *(title for title, _, _ in _BESIDE)),
         _beside(results),
     )
 
@@ -235,7 +235,8 @@ def _beside(results: Results) -> Rows:
         peak = max(one['peak_kib'] for one in runs) / 1024
         cells = [_median([one['seconds'] for one in runs]), number(peak)]
         cells += [str(interval(values)) if values else '' for values in found]
-        rows.append([str(count), *cells])
+        failed = sum(len(one['errors']) for one in runs)
+        rows.append([str(count), str(failed), *cells])
     return rows
 
 

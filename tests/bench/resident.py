@@ -30,9 +30,9 @@ from typing import Any
 from oslo_log import log as logging
 
 from blockmirror_driver import conf as our_conf
-from blockmirror_driver import disk_for
+from blockmirror_driver import disk_for, exception
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.swap.record import Outcome, SwapEvent
+from blockmirror_driver.swap.record import SwapEvent
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.swap.service import SwapService
 from blockmirror_driver.swap.states import SwapState
@@ -84,18 +84,22 @@ class Resident:
         marks = _Marks(len(wanted))
         begun = time.monotonic()
 
-        def one(swap: dict[str, Any]) -> Outcome:
+        def one(swap: dict[str, Any]) -> str:
             disk = disk_for(swap['connection'], swap['dev'], conf=self._conf)
             options = CopyOptions.from_conf(self._conf, bandwidth=asked.get('bandwidth', 0))
             request = SwapRequest(swap['domain'], swap['dev'], disk, options)
             service = self._service.another()
-            return service.run(request, observer=marks.observe)
+            try:
+                service.run(request, observer=marks.observe)
+            except exception.BlockmirrorError as error:
+                return str(error)
+            return ''
 
         with ThreadPoolExecutor(len(wanted)) as pool:
-            done = list(pool.map(one, wanted))
+            errors = [error for error in pool.map(one, wanted) if error]
         return {
             'seconds': time.monotonic() - begun,
-            'ids': [outcome.swap_id for outcome in done],
+            'errors': errors,
             'all_copying': marks.all_copying,
             'first_ready': marks.first_ready,
             'ready_at': marks.ready_at,

@@ -57,6 +57,7 @@ def results(rounds: int = 6) -> Results:
                     'rss_kib': [(60.0 + swaps) * 1024],
                     'cpu_percent': [0.4 * swaps],
                     'latency_ms': [2.0],
+                    'errors': [],
                 }
             )
     return found

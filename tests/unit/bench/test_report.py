@@ -66,6 +66,11 @@ class GoalsTest(testtools.TestCase):
             (f'{RESIDENT}: READY to the request for the pivot', 'all', Verdict.MET),
             (f'{OURS}: destination as thin as the source', str(EMPTY), Verdict.NOT_MET),
             (f"{OURS}: the guest's p99.9 under twice the idle one", str(WRITES), Verdict.MET),
+            (
+                f"{OURS}: the guest's longest write over its idle p99.9, the pivot included",
+                str(WRITES),
+                Verdict.MET,
+            ),
             ('blockmirror --help', 'start-up', Verdict.MET),
             ('all public names of it, over its dependencies', 'start-up', Verdict.NOT_MET),
             ('CPU of all swaps together', '1 side by side', Verdict.MET),
