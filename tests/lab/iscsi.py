@@ -22,6 +22,7 @@ import dataclasses
 import fcntl
 import json
 import pathlib
+import secrets
 from collections.abc import Iterator
 
 from tests.lab.layout import Credentials, Layout, write_private
@@ -108,6 +109,32 @@ class Iscsi:
             self._remember([one for one in self._targets() if one != target])
             if self.alive():
                 self._admin('target', 'delete', '--force', '--tid', str(target.tid))
+
+    def withdraw(self, target: Target) -> None:
+        """Take a target away for a while, open sessions or not; its file stays."""
+        with self._locked():
+            self._admin('target', 'delete', '--force', '--tid', str(target.tid))
+
+    def restore(self, target: Target) -> None:
+        """Export a target that was withdrawn, as it was."""
+        with self._locked():
+            self._export(target)
+
+    def change_account(self, target: Target, *, back: bool = False) -> None:
+        """Let a target want another name and password than it did; sessions go on.
+
+        :param back: let it want the lab's own again
+        """
+        own, other = self._credentials.chap_username, f'other-{target.tid}'
+        given, taken = (own, other) if back else (other, own)
+        tid = ('--tid', str(target.tid))
+        with self._locked():
+            if not back:
+                self._admin('account', 'new', '--user', other, '--password', secrets.token_hex(8))
+            self._admin('account', 'unbind', *tid, '--user', taken)
+            self._admin('account', 'bind', *tid, '--user', given)
+            if back:
+                self._admin('account', 'delete', '--user', other)
 
     def sessions(self, target: Target) -> int:
         """Number of initiators that are logged in to a target."""

@@ -125,6 +125,13 @@ class Nfs:
         """Start Ganesha again; clients reconnect by themselves."""
         self.up()
 
+    def start_without_export(self) -> None:
+        """Start Ganesha again with nothing to export, until it is killed and started again."""
+        whole = self._conf.read_text()
+        begin, end = whole.index('EXPORT {'), whole.index('LOG {')
+        self._conf.write_text(whole[:begin] + whole[end:])
+        self.ganesha.start()
+
     def _serves(self) -> bool:
         try:
             told = run(['rpcinfo', '-p', HOST], timeout_s=5)
