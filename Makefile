@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help deps venv demo test versions unit functional openstack cloud cloud-up cloud-down mutants thrash bench lint format docs man genconfig lab-up lab-down clean
+.PHONY: help deps venv demo test versions unit functional openstack cloud cloud-up cloud-down faults mutants thrash bench lint format docs man genconfig lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ cloud-down: venv ## stop it
 
 versions: venv ## functional tests on other Debian suites, in root file systems of their own
 	@$(PY) -m tests.versions $(SUITES)
+
+faults: venv ## every fault in every state of a swap, on real parts; takes about an hour
+	@$(PY) -m tests.faults --resume --report
 
 mutants: venv ## break each promise on purpose; a test must notice each time
 	@$(PY) -m tests.mutants --report

@@ -50,7 +50,7 @@ def main() -> int:
     wanted = chosen(options.only, options.sample, options.seed)
     campaign([one for one in wanted if one.name not in report.told], report.add, options.guests)
     if options.report:
-        REPORT.write_text(summed(report.told.values(), options.seed))
+        REPORT.write_text(summed(report.told, options.seed))
     violated = [one for one in report.told.values() if one['result'] != 'held']
     print(f'{len(report.told)} cells, {len(violated)} violated')
     return 1 if violated or not report.told else 0

@@ -48,6 +48,7 @@ class Fault:
     :ivar source: the source's backend; empty for any that the fault leaves alone
     :ivar alone: it breaks what other guests need
     :ivar lasts: seconds after which it is mended, at the latest when our process has ended
+    :ivar bites: seconds that our process stands still after the strike, where it does
     :ivar answers: the guest must not stall, and the command has to answer meanwhile
     :ivar impossible: why it can't be made in a state
     """
@@ -59,6 +60,7 @@ class Fault:
     source: str = ''
     alone: bool = False
     lasts: float = 2.0
+    bites: float = 0.0
     answers: bool = False
     impossible: Mapping[SwapState, str] = field(default_factory=dict)
 
@@ -126,15 +128,15 @@ FAULTS = (
     ),
     Fault(
         'destination-full', 'writes at some places of the destination fail: no space left', 'P3',
-        (FAILING,),
+        (FAILING,), lasts=4.0, bites=1.5,
     ),
     Fault(
         'destination-failing', 'writes at some places of the destination fail: I/O error', 'P3',
-        (FAILING,),
+        (FAILING,), lasts=4.0, bites=1.5,
     ),
     Fault(
         'source-failing', 'reads at some places of the source fail: I/O error', 'P3',
-        source=FAILING,
+        source=FAILING, lasts=4.0, bites=1.5,
     ),
     Fault(
         'osd-stopped', 'the OSD of the Ceph cluster hangs for 14 s', 'P9',
@@ -142,7 +144,7 @@ FAULTS = (
     ),
     Fault(
         'client-blocklisted', "Ceph locks out the client that has the destination open", 'P3',
-        ('rbd',), impossible=_NOT_OPEN,
+        ('rbd',), bites=1.0, impossible=_NOT_OPEN,
     ),
     Fault(
         'key-revoked', "the cephx user of the destination is removed, and made again", 'P3',

@@ -79,7 +79,11 @@ class FailingVolume(NbdVolume):
             self._ask('blockdev-del', {'node-name': 'bad'})
 
     def delete(self) -> None:
-        """Stop the server and remove the file."""
+        """Stop the server, which removes its pid file itself, and remove the file."""
+        served = Identity.of(int(self._pid_file.read_text())) if self._pid_file.exists() else None
+        if served is not None:
+            end(served)
+        self._pid_file.unlink(missing_ok=True)
         super().delete()
         self._monitor.unlink(missing_ok=True)
 

@@ -16,14 +16,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.faults.catalogue import FAULTS, cells
 
 REPORT = Path(__file__).resolve().parents[2] / 'doc/source/contributor/faults.json'
 
 
-def summed(told: Iterable[dict[str, Any]], seed: int) -> str:
-    """One line per cell, in the order of their names."""
-    lines = [json.dumps(one, sort_keys=True) for one in sorted(told, key=lambda one: one['cell'])]
-    return f'{{"seed": {seed}, "cells": [\n' + ',\n'.join(lines) + '\n]}\n'
+def summed(told: Mapping[str, dict[str, Any]], seed: int) -> str:
+    """One line per fault and per cell, in the order of the matrix."""
+    faults = [
+        json.dumps({
+            'name': fault.name,
+            'what': fault.what,
+            'promise': fault.promise,
+            'impossible': {state.value: why for state, why in fault.impossible.items()},
+        })
+        for fault in FAULTS
+    ]  # fmt: skip
+    run = [json.dumps(told[cell.name]) for cell in cells() if cell.name in told]
+    return (
+        f'{{"seed": {seed},\n"faults": [\n' + ',\n'.join(faults)
+        + '\n],\n"cells": [\n' + ',\n'.join(run) + '\n]}\n'
+    )  # fmt: skip

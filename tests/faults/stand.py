@@ -184,7 +184,7 @@ class Stand:
         elif state in (S.HELD, S.UNKNOWN):
             words.append('--hold')
         elif state in _WHILE_COPYING:
-            words += ['--bandwidth', '8MiB']
+            words += ['--bandwidth', '4MiB']
         crash = '' if live else f'{what}:{state.value}'
         scene.running = scene.command.start(
             verb, scene.guest.name, 'vda', path, *words, crash=crash
@@ -222,6 +222,8 @@ class Stand:
         began = time.monotonic()
         try:
             if frozen:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    running.process.wait(fault.bites)
                 scene.thaw()
             if scene.cell.state is S.HELD and fault.name != 'journal-full':
                 self._tell(scene)
@@ -233,6 +235,8 @@ class Stand:
             mend()
         if scene.cell.state is S.HELD:
             self._tell(scene)
+        elif scene.cell.state is S.COPYING and scene.swap_id and scene.records():
+            scene.ask(RequestKind.SPEED)
         return running.wait(_ENDED_S)
 
     def _tell(self, scene: Scene) -> None:

@@ -20,11 +20,14 @@
 ``.. rooms::``                 each room with the first line of its docstring
 ``.. campaign:: FILE``         what a campaign of the thrasher did, from its report
 ``.. bench:: FILE``            what a run of the benchmark found, from its records
+``.. faults:: FILE``           every state and every fault: what came of each cell, from a report
+``.. fault-figures:: FILE``    the same report: what each fault is, counts, reasons, violations
 ``.. virsh-options::``         virsh blockcopy's options beside those of blockmirror copy
 """
 
 from __future__ import annotations
 
+import collections
 import enum
 import importlib
 import inspect
@@ -181,18 +184,28 @@ class Rooms(Table):
             yield f'``{found.name}{"/" if found.ispkg else ".py"}``', summary
 
 
-class Campaign(Table):
-    """The report of a campaign; its argument is the file, beside the page."""
+class ReportTable(Table):
+    """A table of a report in JSON; its argument is the file, beside the page."""
 
     required_arguments = 1
+
+    def report(self) -> dict[str, Any]:
+        """Read the report."""
+        path = Path(self.env.doc2path(self.env.docname)).parent / self.arguments[0]
+        self.env.note_dependency(str(path))
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+
+class Campaign(ReportTable):
+    """The report of a campaign."""
+
     header = ('What', 'Figures')
     widths = '25 75'
 
     def rows(self) -> Iterator[Sequence[str]]:
         """One row per part of the report."""
-        path = Path(self.env.doc2path(self.env.docname)).parent / self.arguments[0]
-        self.env.note_dependency(str(path))
-        report = json.loads(path.read_text())
+        report = self.report()
         yield 'Seeds', ', '.join(str(seed) for seed in report['seeds'])
         yield 'Swaps', f'{report["swaps"]}, in {report["seconds"] / 60:.0f} minutes'
         yield 'Violations of a promise', str(len(report['violations']))
@@ -204,8 +217,54 @@ class Campaign(Table):
             ('Exit codes (negative: killed)', 'exit_codes'),
             ('Pairs', 'pairs'),
         ):
-            counts = sorted(report[name].items(), key=lambda item: (-item[1], item[0]))
-            yield title, ', '.join(f'{what}: {count}' for what, count in counts)
+            yield title, _counted(collections.Counter(report[name]))
+
+
+class Faults(ReportTable):
+    """A row per fault, a column per state."""
+
+    header = ('Fault', 'Proves', *(state.name for state in swap_states.SwapState))
+    widths = f'20 6{" 6" * len(swap_states.SwapState)}'
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """In the order of the report."""
+        report = self.report()
+        cells = {one['cell']: one for one in report['cells']}
+        for fault in report['faults']:
+            marks = [_mark(fault, state.value, cells) for state in swap_states.SwapState]
+            yield fault['name'], fault['promise'], *marks
+
+
+class FaultFigures(ReportTable):
+    """What the marks of the other table stand for."""
+
+    header = ('What', 'Said in full')
+    widths = '25 75'
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Counts first, then each fault, then what was violated."""
+        report = self.report()
+        cells = report['cells']
+        impossible = sum(len(one['impossible']) for one in report['faults'])
+        violated = [one for one in cells if one['result'] != 'held']
+        held = f'{len(cells) - len(violated)} held, {len(violated)} violated'
+        counts = f'{len(cells)} run, {held}; {impossible} impossible'
+        yield 'Cells', counts
+        taken = sum(one['seconds'] for one in cells)
+        yield 'Seconds of a cell', f'{taken / max(1, len(cells)):.1f} on average'
+        codes = collections.Counter(str(one.get('exit')) for one in cells)
+        yield 'Exit codes (negative: killed)', _counted(codes)
+        yield 'Ends', _counted(collections.Counter(str(one.get('end')) for one in cells))
+        kinds = (f'{one.get("from")} to {one.get("to")}' for one in cells)
+        yield 'Pairs', _counted(collections.Counter(kinds))
+        for fault in report['faults']:
+            reasons = collections.defaultdict(list)
+            for state, reason in fault['impossible'].items():
+                reasons[reason].append(state.upper())
+            told = [f'{", ".join(states)}: {reason}' for reason, states in reasons.items()]
+            yield fault['name'], ' '.join([f'{fault["what"].capitalize()}.', *told])
+        for one in violated:
+            yield f'{one["cell"]} (✗)', one['result'].partition('\n')[0]
 
 
 class Bench(SphinxDirective):
@@ -270,6 +329,20 @@ class VirshOptions(Table):
             yield f'``{line}``', f'``{shown}``', text
 
 
+def _mark(fault: dict[str, Any], state: str, cells: dict[str, dict[str, Any]]) -> str:
+    if state in fault['impossible']:
+        return 'n/a'
+    cell = cells.get(f'{state}/{fault["name"]}')
+    if cell is None:
+        return '?'
+    return '✓' if cell['result'] == 'held' else '✗'
+
+
+def _counted(counts: collections.Counter[str]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ', '.join(f'{what}: {count}' for what, count in ordered)
+
+
 def _states(code: int) -> str:
     found = [state.name for state, codes in swap_states.EXIT_CODES.items() if code in codes]
     return ', '.join(found) or 'none was begun'
@@ -297,4 +370,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive('virsh-options', VirshOptions)
     app.add_directive('campaign', Campaign)
     app.add_directive('bench', Bench)
+    app.add_directive('faults', Faults)
+    app.add_directive('fault-figures', FaultFigures)
     return {'version': '1', 'parallel_read_safe': True, 'parallel_write_safe': True}
