@@ -24,6 +24,10 @@ destination has answered a flush, on the very connection that the guest is going
 was said within the last :data:`FRESH` seconds counts, which is about as long as it takes to
 end the throwaway domain after its answer; so the moment that nobody looks at is no longer
 than it is with the question.
+
+Where libvirt has lost the destination's secret nobody can ask any more. Then nothing is
+switched, since the guest could not be started again; but a copy that goes on while one looks is
+answered, and may be ended.
 """
 
 from __future__ import annotations
@@ -46,6 +50,8 @@ LOG = logging.getLogger(__name__)
 FRESH = 1.5
 #: The least time (seconds) that one probe is given: less would call a busy host silent.
 _SHORTEST = 3.0
+#: Seconds between two looks at a job which is asked instead of the destination.
+_LOOK = Seconds(1.0)
 
 
 class Gate:
@@ -82,7 +88,7 @@ class Gate:
         age = self._clock() - mirror.answered_since
         if age <= FRESH and not self._forgotten:
             return True
-        return self.opens(mirror, timeout, stop)
+        return self._opens(mirror, timeout, stop, lambda: False)
 
     def opens(self, mirror: Mirror, timeout: Seconds, stop: Callable[[], bool]) -> bool:
         """Wait until the destination answers; ``False`` when it does not within ``timeout``.
@@ -92,10 +98,20 @@ class Gate:
         :param timeout: seconds; the last probe may take it over by a few.
         :param stop: looked at between two probes, and while waiting for the next.
         """
+        return self._opens(mirror, timeout, stop, lambda: self._moves(mirror, stop))
+
+    def _opens(
+        self,
+        mirror: Mirror,
+        timeout: Seconds,
+        stop: Callable[[], bool],
+        instead: Callable[[], bool],
+    ) -> bool:
+        """Wait for an answer; ``instead`` is asked where nobody can ask the destination."""
         deadline = self._clock() + timeout
         while mirror.state not in TERMINAL:
             left = deadline - self._clock()
-            if self._answers(Seconds(max(_SHORTEST, left))):
+            if self._answers(Seconds(max(_SHORTEST, left)), instead):
                 return True
             left = deadline - self._clock()
             if left <= 0 or stop():
@@ -103,7 +119,7 @@ class Gate:
             _pause(mirror, Seconds(min(left, self._swap.options.poll_interval)), stop)
         return True
 
-    def _answers(self, longest: Seconds) -> bool:
+    def _answers(self, longest: Seconds, instead: Callable[[], bool]) -> bool:
         destination = self._swap.destination
         if isinstance(destination.source, FileSource | BlockSource):
             # QEMU locks a local file that it has open, so that it can't be opened again.
@@ -115,10 +131,23 @@ class Gate:
                 return True
             domain = self._hypervisor.domain(self._swap.domain_uuid)
             self._hypervisor.probe(destination, like=domain, timeout=timeout)
+        except exception.SecretUnavailable as error:
+            LOG.warning('Swap %s: the destination can not be asked: %s', self._swap.id, error)
+            return instead()
         except exception.BlockmirrorError as error:
             LOG.warning('Swap %s: the destination does not answer: %s', self._swap.id, error)
             return False
         return True
+
+    def _moves(self, mirror: Mirror, stop: Callable[[], bool]) -> bool:
+        """Tell whether the job goes on: each step is a write that was acknowledged."""
+        before = self._cursor()
+        _pause(mirror, _LOOK, stop)
+        return before < self._cursor()
+
+    def _cursor(self) -> int:
+        job = self._hypervisor.domain(self._swap.domain_uuid).job(self._swap.dev)
+        return 0 if job is None else job.cur
 
 
 def _pause(mirror: Mirror, timeout: Seconds, stop: Callable[[], bool]) -> None:

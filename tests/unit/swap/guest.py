@@ -217,6 +217,10 @@ class Guest(FakeDomain):
         cur = 0 if ready == 'no' else SIZE
         self.jobs[DEV] = JobInfo(2, BytesPerSecond(0), cur, SIZE)
 
+    def moves(self, cur: int) -> None:
+        """The job's cursor goes on to this byte."""
+        self.jobs[DEV] = replace(self.jobs[DEV], cur=Bytes(cur))
+
     def foreign(self) -> None:
         """Let another tool's job be on the disk."""
         self.shows('no', OTHER)

@@ -24,6 +24,7 @@ from blockmirror_driver.model import FileSource
 from tests.unit.swap.guest import DESTINATION
 from tests.unit.swap.world import WorldTestCase
 
+LOST = exception.SecretUnavailable('libvirt has lost it')
 SILENT = exception.DestinationSilent('it did not answer in time')
 
 
@@ -83,6 +84,28 @@ class GateTest(WorldTestCase):
         self.assertRaises(exception.Cancelled, self.world.run)
         self.assertEqual(1, self.guest.count('abort'))
         self.assert_clean_on_source()
+
+    def test_a_copy_that_goes_on_is_ended_without_its_secret(self) -> None:
+        self.hypervisor.fail('probe', None, *[LOST] * 500)
+        self.world.later(1.0, self.world.service.cancel_local)
+        self.world.later(1.5, lambda: self.guest.moves(4096))
+        self.assertRaises(exception.Cancelled, self.world.run)
+        self.assertEqual(1, self.guest.count('abort'))
+        self.assert_clean_on_source()
+
+    def test_one_that_stands_still_is_not(self) -> None:
+        self.hypervisor.fail('probe', None, *[LOST] * 500)
+        self.world.later(6.0, self.world.service.cancel_local)
+        self.assertRaises(exception.Cancelled, self.world.run, hold=True, abort_timeout=5.0)
+        self.assertEqual(0, self.guest.count('abort'))
+
+    def test_nothing_is_switched_without_the_secret(self) -> None:
+        """The guest could not be started again."""
+        self.hypervisor.fail('probe', None, *[LOST] * 500)
+        self.assertRaises(
+            exception.Stalled, self.world.run, stall_timeout=5.0, abort_timeout=5.0
+        )
+        self.assertEqual(0, self.guest.count('pivot'))
 
     def test_a_local_file_is_not_asked(self) -> None:
         local = replace(DESTINATION, source=FileSource('/a'), secrets=())
