@@ -47,7 +47,7 @@ versions: venv ## functional tests on other Debian suites, in root file systems 
 	@$(PY) -m tests.versions $(SUITES)
 
 faults: venv ## every fault in every state of a swap, on real parts; takes about an hour
-	@$(PY) -m tests.faults --resume --report
+	@$(PY) -m tests.faults --report $(if $(RESUME),--resume)
 
 mutants: venv ## break each promise on purpose; a test must notice each time
 	@$(PY) -m tests.mutants --report

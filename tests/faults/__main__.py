@@ -39,7 +39,9 @@ def main() -> int:
     parser.add_argument('--only', default='', metavar='TEXT', help='part of STATE/FAULT')
     parser.add_argument('--sample', type=int, default=0, metavar='N', help='so many cells')
     parser.add_argument('--guests', type=int, default=3, help='guests side by side')
-    parser.add_argument('--resume', action='store_true', help='only what is not in the file yet')
+    parser.add_argument(
+        '--resume', action='store_true', help='only what has not held yet, by the file'
+    )
     parser.add_argument('--file', type=Path, default=ROOT / 'build' / 'faults.json')
     parser.add_argument('--report', action='store_true', help=f'write {REPORT.name} of the docs')
     options = parser.parse_args()

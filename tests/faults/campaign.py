@@ -82,9 +82,9 @@ def campaign(wanted: Sequence[Cell], tell: Told, guests: int) -> None:
 def _run(stand: Stand, cell: Cell) -> dict[str, Any]:
     for _attempt in range(_ATTEMPTS):
         told = stand.run(cell)
-        if 'reached' in told or told['result'] == 'held':
+        if told.pop('reached', False):
             break
-        print(f'again: {told}', file=sys.stderr, flush=True)
+        print(f'not reached: {told}', file=sys.stderr, flush=True)
     return told
 
 
@@ -95,7 +95,8 @@ class Report:
         self._path = path
         self.told: dict[str, dict[str, Any]] = {}
         if resume and path.exists():
-            self.told = {one['cell']: one for one in json.loads(path.read_text())['cells']}
+            known = json.loads(path.read_text())['cells']
+            self.told = {one['cell']: one for one in known if one['result'] == 'held'}
 
     def add(self, told: dict[str, Any]) -> None:
         """Keep it."""

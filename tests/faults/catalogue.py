@@ -32,7 +32,7 @@ SERVED = ('iscsi', 'nfs', 'rbd')
 #: A volume behind a server that fails when it is told to.
 FAILING = 'failing'
 #: Seconds that a write of the guest may take while a destination that is not its own hangs.
-STALL_BOUND = 3.0
+STALL_BOUND = 5.0
 #: Between a probe and the open, and between it and the pivot, a moment remains in which a
 #: destination that begins to hang takes the guest with it. The process stands still there.
 WINDOWS = frozenset({S.PLANNED, S.PREPARED, S.PIVOTING})
@@ -108,7 +108,7 @@ FAULTS = (
     Fault('killed-before', 'our process is killed right before the state is written', 'P6'),
     Fault('killed-after', 'our process is killed right after the state is written', 'P6'),
     Fault('libvirtd-killed', 'libvirtd is killed, and started again', 'P6', alone=True),
-    Fault('libvirtd-stopped', 'libvirtd hangs for 4 s', 'P2', alone=True, lasts=4.0),
+    Fault('libvirtd-stopped', 'libvirtd hangs, and goes on', 'P2', alone=True, lasts=4.0),
     Fault('qemu-killed', 'QEMU is killed', 'P1'),
     Fault('guest-rebooted', 'the guest is reset', 'P2'),
     Fault('guest-shut-down', 'the guest powers off', 'P1'),
@@ -116,7 +116,7 @@ FAULTS = (
     Fault('guest-destroyed', 'the guest is destroyed', 'P1'),
     Fault(
         'destination-killed', "the destination's server is killed, and started again", 'P9',
-        SERVED, alone=True, answers=True,
+        SERVED, alone=True, lasts=8.0, answers=True,
     ),
     Fault(
         'destination-hung', "the destination's server hangs, and goes on", 'P9',
@@ -124,7 +124,7 @@ FAULTS = (
     ),
     Fault(
         'destination-cut-off', "the link to the destination's server is down, and up again", 'P9',
-        SERVED, source='file', alone=True, lasts=5.0, answers=True,
+        SERVED, source='file', alone=True, lasts=8.0, answers=True,
     ),
     Fault(
         'destination-full', 'writes at some places of the destination fail: no space left', 'P3',
@@ -139,7 +139,7 @@ FAULTS = (
         source=FAILING, lasts=4.0, bites=1.5,
     ),
     Fault(
-        'osd-stopped', 'the OSD of the Ceph cluster hangs for 14 s', 'P9',
+        'osd-stopped', 'the OSD of the Ceph cluster hangs for longer than we wait', 'P9',
         ('rbd',), alone=True, lasts=14.0, answers=True,
     ),
     Fault(
@@ -152,16 +152,16 @@ FAULTS = (
     ),
     Fault(
         'target-removed', 'the iSCSI target is removed, and made again', 'P3',
-        ('iscsi',), answers=True, lasts=5.0,
+        ('iscsi',), alone=True, lasts=8.0, answers=True,
     ),
     Fault('chap-changed', 'the iSCSI target wants another name and password', 'P3', ('iscsi',)),
     Fault(
-        'nfs-stopped', 'the NFS server hangs for 5 s', 'P9',
-        ('nfs',), alone=True, lasts=5.0, answers=True,
+        'nfs-stopped', 'the NFS server hangs, and goes on', 'P9',
+        ('nfs',), alone=True, lasts=8.0, answers=True,
     ),
     Fault(
         'export-gone', 'the NFS server comes back without the export, later with it', 'P3',
-        ('nfs',), alone=True, lasts=4.0, answers=True,
+        ('nfs',), alone=True, lasts=8.0, answers=True,
     ),
     Fault('foreign-job', "another tool's job takes the disk (ours is aborted for it)", 'P4'),
     Fault('foreign-abort', 'another tool aborts our job', 'P3', impossible=_NO_JOB),

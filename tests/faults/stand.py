@@ -27,7 +27,7 @@ from blockmirror_driver.swap.request import RequestKind
 from blockmirror_driver.swap.states import SwapState
 from tests.faults import judge
 from tests.faults.catalogue import FAILING, SERVED, Cell
-from tests.faults.parts import FailingVolume, SmallDisk, stopped
+from tests.faults.parts import FailingVolume, SmallDisk, link, stopped
 from tests.faults.scene import SIZE, FaultCommand, Scene, Violation
 from tests.faults.strikes import IN_PROCESS, STRIKES
 from tests.functional.command import Result
@@ -138,7 +138,7 @@ class Stand:
 
     def _commanded(self, journal_path: Path) -> FaultCommand:
         command = FaultCommand(self.lab)
-        command.configure(journal_path=journal_path, max_concurrent_swaps=16, **_TIMES)
+        command.configure(journal_path=journal_path, max_concurrent_swaps=1000, **_TIMES)
         return command
 
     # -- one cell ----------------------------------------------------------------------------
@@ -150,6 +150,7 @@ class Stand:
         try:
             self._begin(scene, path)
             frozen = self._reach(scene)
+            told['reached'] = True
             scene.name_swap(record)
             scene.guest.reset()
             result = self._strike(scene, frozen)
@@ -165,6 +166,11 @@ class Stand:
             if scene.cell.fault.answers and longest is not None and longest > bound * 1000:
                 raise Violation(f'P9: a write of the guest took {longest} ms')
             self._go_on(scene, end)
+        except BaseException:
+            if scene.running is not None:
+                scene.process.process.kill()
+            self._kept.append(scene.destination)
+            raise
         finally:
             Path(path).unlink(missing_ok=True)
             for volume in scene.ours:
@@ -295,8 +301,6 @@ class Stand:
 
     def _mend(self) -> None:
         """Bring everything back that a fault has broken."""
-        from tests.faults.parts import link
-
         link(True)
         self.lab.mend()
 

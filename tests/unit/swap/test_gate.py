@@ -102,9 +102,7 @@ class GateTest(WorldTestCase):
     def test_nothing_is_switched_without_the_secret(self) -> None:
         """The guest could not be started again."""
         self.hypervisor.fail('probe', None, *[LOST] * 500)
-        self.assertRaises(
-            exception.Stalled, self.world.run, stall_timeout=5.0, abort_timeout=5.0
-        )
+        self.assertRaises(exception.Stalled, self.world.run, stall_timeout=5.0, abort_timeout=5.0)
         self.assertEqual(0, self.guest.count('pivot'))
 
     def test_a_local_file_is_not_asked(self) -> None:
