@@ -141,9 +141,13 @@ class Gate:
 
     def _moves(self, mirror: Mirror, stop: Callable[[], bool]) -> bool:
         """Tell whether the job goes on: each step is a write that was acknowledged."""
-        before = self._cursor()
-        _pause(mirror, _LOOK, stop)
-        return before < self._cursor()
+        try:
+            before = self._cursor()
+            _pause(mirror, _LOOK, stop)
+            return before < self._cursor()
+        except exception.BlockmirrorError as error:
+            LOG.warning('Swap %s: nor can the job: %s', self._swap.id, error)
+            return False
 
     def _cursor(self) -> int:
         job = self._hypervisor.domain(self._swap.domain_uuid).job(self._swap.dev)
