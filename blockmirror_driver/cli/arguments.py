@@ -89,6 +89,15 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _at_least_one(text: str) -> int:
+    value = _whole(text)
+    if not value:
+        raise exception.UsageError('must be 1 or more')
+    return value
+
+
+#: 1 or more.
+at_least_one = _checked(_at_least_one)
 #: ``64MiB``, ``1G``, ``1048576``.
 quantity = _checked(parse_bytes)
 #: More than 0, may be a fraction.
@@ -260,6 +269,26 @@ def copy_options(parsed: argparse.Namespace) -> dict[str, Any]:
         'verify_pause',
     )
     return {name: getattr(parsed, name) for name in names}
+
+
+def add_attempts(parser: argparse.ArgumentParser) -> None:
+    """Add ``--attempts`` and ``--attempt-interval``."""
+    group = parser.add_argument_group('attempts')
+    group.add_argument(
+        '--attempts',
+        type=at_least_one,
+        metavar='N',
+        default=1,
+        help='begin anew when the copy failed or stood still and has gone back, N times in all; '
+        'of several iscsi portals the first that answers by then is taken (default: 1)',
+    )
+    group.add_argument(
+        '--attempt-interval',
+        type=seconds,
+        metavar='SECONDS',
+        default=10.0,
+        help='between two of them (default: 10)',
+    )
 
 
 def add_events(parser: argparse.ArgumentParser) -> None:

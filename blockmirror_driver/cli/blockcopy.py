@@ -83,6 +83,7 @@ class Copy(RunningCommand):
         arguments.add_permissions(group)
         arguments.add_convergence(group)
         arguments.add_verification(group)
+        arguments.add_attempts(parser)
         arguments.add_events(parser)
         return parser
 

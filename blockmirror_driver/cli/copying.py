@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from blockmirror_driver import exception
 from blockmirror_driver.cli import arguments, destination, progress, render
+from blockmirror_driver.cli.attempts import Attempts
 from blockmirror_driver.cli.base import RecordCommand
 from blockmirror_driver.cli.interrupts import Interrupts
 from blockmirror_driver.mirror.options import CopyOptions
@@ -100,9 +101,15 @@ class RunningCommand(RecordCommand):
                 if observe is not None:
                     observe(event)
 
+            attempts = Attempts(
+                service,
+                parsed.attempts,
+                parsed.attempt_interval,
+                lambda text: self.app.say(text, important=True),
+            )
             try:
-                with Interrupts(service).installed():
-                    outcome = service.run(request, observer=observer)
+                with Interrupts(attempts).installed():
+                    outcome = attempts.run(lambda: service.run(request, observer=observer))
             except exception.BlockmirrorError as error:
                 last.close('error', str(error), getattr(error, 'swap_id', None))
                 raise
@@ -147,6 +154,7 @@ class Swap(RunningCommand):
             'week from now',
         )
         arguments.add_copy_options(parser)
+        arguments.add_attempts(parser)
         arguments.add_events(parser)
         return parser
 

@@ -171,6 +171,8 @@ class Running:
                 raise AssertionError(f'no such event in {timeout} s: {self._out}') from None
             if line is None:
                 self._lines.put(None)
+                for reader in self._readers:
+                    reader.join(timeout)
                 raise AssertionError(f'ended without it: {self._out[-5:]} {self._err[-15:]}')
             try:
                 event = json.loads(line)

@@ -25,7 +25,7 @@ from tests.functional.base import MIB, SLOW, LabTestCase
 from tests.functional.command import Result, Running
 from tests.lab import oracle
 from tests.lab.guest.guest import Guest
-from tests.lab.volumes import Volume
+from tests.lab.volumes import NbdVolume, Volume
 
 #: Seconds for which a write of the guest may take while a server that is not its own hangs.
 STALL_BOUND = 2.0
@@ -230,6 +230,33 @@ class DestinationTest(FaultTestCase):
         guest.wait_acked(20)
         self.lab.iscsi.start()
         self.assert_ok_or_cancelled(self.command.run('recover'))
+        self.assert_back(guest, source)
+
+    def test_another_attempt(self) -> None:
+        """A server that dies and comes back: the first copy fails, a later one succeeds."""
+        source, destination = self.volume('file', filled=True), self.volume('nbd')
+        assert isinstance(destination, NbdVolume)
+        guest = self.writing_guest(source)
+        running = self.copying(guest, destination, '--attempts', 99, '--attempt-interval', 1)
+        destination.kill()
+        running.wait_event(lambda event: event['state'] == 'reverted')
+        destination.serve()
+        again = running.wait_event(lambda event: event['event'] == 'start')
+        self.assert_ok(self.command.run('speed', again['swap_id'], '0'))
+        self.assert_ok(running.wait())
+        ends = [one['state'] for one in self.command.run('list', '-f', 'json').json]
+        self.assertEqual(['reverted', 'cleaned'], ends)
+        self.assert_moved(guest, destination)
+
+    def test_no_other_attempt_once_told_to_stop(self) -> None:
+        source, destination = self.volume('file', filled=True), self.volume('nbd')
+        assert isinstance(destination, NbdVolume)
+        guest = self.writing_guest(source)
+        running = self.copying(guest, destination, '--attempts', 99, '--attempt-interval', 600)
+        destination.kill()
+        running.wait_event(lambda event: event['event'] == 'error')
+        running.kill(signal.SIGINT)
+        self.assert_error(running.wait(), 5, 'between two attempts')
         self.assert_back(guest, source)
 
     def test_stopped_and_started_again(self) -> None:

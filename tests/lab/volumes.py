@@ -313,10 +313,14 @@ class NbdVolume(_Backed):
 
     def _create(self, size: int) -> None:
         super()._create(size)
+        self.serve()
+
+    def serve(self) -> None:
+        """Start the server, again at the same port."""
         if self._unix:
             where = ['--socket', str(self._socket)]
         else:
-            with socket.create_server(('127.0.0.1', 0)) as free:
+            with socket.create_server(('127.0.0.1', self._port)) as free:
                 self._port = free.getsockname()[1]
             where = ['--bind', '127.0.0.1', '--port', str(self._port)]
         # The guest's QEMU and a probe at a time, and both for writing.
@@ -330,14 +334,18 @@ class NbdVolume(_Backed):
     def _pid_file(self) -> pathlib.Path:
         return self.path.with_suffix('.pid')
 
-    def delete(self) -> None:
-        """Stop the server and remove the file."""
+    def kill(self) -> None:
+        """End the server; its clients are cut off."""
         if self._pid_file.exists():
             served = Identity.of(int(self._pid_file.read_text()))
             if served is not None:
                 end(served)
             self._pid_file.unlink()
         self._socket.unlink(missing_ok=True)
+
+    def delete(self) -> None:
+        """Stop the server and remove the file."""
+        self.kill()
         super().delete()
 
     def connection_info(self) -> dict[str, Any]:
