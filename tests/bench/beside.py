@@ -132,7 +132,7 @@ def _measure(lab: Lab, count: int) -> dict[str, Any]:
             'peak_kib': measured.status(program.process.pid, 'VmHWM'),
             'latency_ms': [round(1000 * (seen - at), 3) for at, seen in pairs],
             'errors': told['errors'],
-            **looks.between(begun or 0.0, ended or 0.0),
+            **looks.between(begun or 0.0, (ended or 0.0) if begun else 0.0),
         }
 
 

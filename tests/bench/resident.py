@@ -23,6 +23,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,9 @@ from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.swap.service import SwapService
 from blockmirror_driver.swap.states import SwapState
 from tests.bench.programs import own_stdout, serve
+
+#: Swaps that are planned at the same time.
+_PLANNED = 2
 
 
 @dataclass
@@ -67,6 +71,33 @@ class _Marks:
                 self.first_ready = self.first_ready or time.monotonic()
 
 
+class _Turn:
+    """One swap's turn to be planned: it ends when the copy has begun, or the swap is over.
+
+    A probe is given up after a while, and that of many at the same time would be on a slow host.
+    """
+
+    def __init__(
+        self, planning: threading.Semaphore, observe: Callable[[SwapEvent], None]
+    ) -> None:
+        self._planning = planning
+        self._observe = observe
+        self._has_it = True
+        planning.acquire()
+
+    def observe(self, event: SwapEvent) -> None:
+        """End the turn when the copy runs; then tell of the event."""
+        if event.state is SwapState.COPYING and event.event == 'progress':
+            self.over()
+        self._observe(event)
+
+    def over(self) -> None:
+        """Let another have its turn. Once is enough."""
+        if self._has_it:
+            self._has_it = False
+            self._planning.release()
+
+
 class Resident:
     """The program's state: one service, and another of the same kind for each swap."""
 
@@ -75,6 +106,7 @@ class Resident:
         logging.register_options(conf)
         conf([f'--config-file={config}'], project='blockmirror')
         self._conf = conf
+        self._planning = threading.Semaphore(_PLANNED)
         self._service = SwapService.from_conf(conf)
         self._service.hypervisor  # noqa: B018 - it is opened now, not in the first swap
 
@@ -85,14 +117,17 @@ class Resident:
         begun = time.monotonic()
 
         def one(swap: dict[str, Any]) -> str:
+            turn = _Turn(self._planning, marks.observe)
             disk = disk_for(swap['connection'], swap['dev'], conf=self._conf)
             options = CopyOptions.from_conf(self._conf, bandwidth=asked.get('bandwidth', 0))
             request = SwapRequest(swap['domain'], swap['dev'], disk, options)
             service = self._service.another()
             try:
-                service.run(request, observer=marks.observe)
+                service.run(request, observer=turn.observe)
             except exception.BlockmirrorError as error:
                 return str(error)
+            finally:
+                turn.over()
             return ''
 
         with ThreadPoolExecutor(len(wanted)) as pool:
