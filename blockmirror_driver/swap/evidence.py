@@ -58,7 +58,7 @@ def read(
     stored = _stored_side(domain, dev, source, destination)
     try:
         live, job = _live(domain, dev, destination)
-        restarted = bool(guest_run) and run_of(domain.xml()) != guest_run
+        restarted = bool(guest_run) and _name(live.run) != guest_run
     except exception.DiskNotFound:
         return Evidence(Guest.RUNNING, Job.NONE, Side.ABSENT, stored, pivot_requested)
     except exception.DomainNotFound:
@@ -73,8 +73,11 @@ def read(
 
 def run_of(live_xml: str) -> str:
     """Name the run of a guest: no other start of it, on any boot, has the same name."""
-    number = xml_domain.run_id(live_xml)
-    return f'{boot_id()}/{number}' if number is not None else ''
+    return _name(xml_domain.run_id(live_xml))
+
+
+def _name(run: str | None) -> str:
+    return f'{boot_id()}/{run}' if run is not None else ''
 
 
 def _live(domain: Domain, dev: str, destination: Disk) -> tuple[DomainDisk, Job]:

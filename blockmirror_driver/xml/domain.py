@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from lxml import etree
@@ -58,7 +58,8 @@ class MirrorState:
 class DomainDisk:
     """A disk as a domain has it: what a :class:`Disk` says, and what only libvirt knows.
 
-    ``format`` is the driver's, ``raw`` where the XML has none.
+    ``format`` is the driver's, ``raw`` where the XML has none. ``run`` is that of the guest which
+    has it (see :func:`run_id`), where the disk was looked for by its name.
     """
 
     disk: model.Disk
@@ -67,6 +68,7 @@ class DomainDisk:
     format: str = 'raw'
     encrypted: bool = False
     has_backing: bool = False
+    run: str | None = field(default=None, compare=False)
 
 
 def identity(domain_xml: str) -> tuple[str, str]:
@@ -104,7 +106,8 @@ def find(domain_xml: str, dev: str) -> DomainDisk:
     :raise DiskNotFound: when the domain has none.
     :raise InvalidDisk: when it is not a domain's XML.
     """
-    return _domain_disk(_find(document.parse(domain_xml, 'domain'), dev))
+    root = document.parse(domain_xml, 'domain')
+    return replace(_domain_disk(_find(root, dev)), run=root.get('id'))
 
 
 def disk_xml(domain_xml: str, dev: str) -> str:
