@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -73,6 +74,8 @@ def main() -> int:
         SERVICES.make()  # out here, where there is a network
         return run_inside('bench', 'tests.bench')
     begun = time.monotonic()
+    # Being terminated leaves a report and no guest, as an interrupt does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     lab = Lab.from_env()
     keeper = Keeper(options.out / RECORDS, resume=options.resume)
     keeper.keep(ABOUT, _about(lab))

@@ -60,6 +60,7 @@ class Swaps:
         self._keep = keep
         self._ways = [make(lab) for make in contenders]
         self._guest: Guest | None = None
+        self._boot = contextlib.ExitStack()
         self._count = 0
 
     def run(
@@ -158,9 +159,9 @@ class Swaps:
         """A guest with a disk to boot with, to which the measured disks are plugged."""
         if self._guest is None:
             self._count += 1
-            disk = KINDS['file'](self._lab).create(16 * MIB).disk_xml('vda')
+            disk = self._boot.enter_context(KINDS['file'](self._lab).create(16 * MIB))
             name = f'bench-{os.getpid()}-{self._count}'
-            self._guest = Guest(self._lab, Domain(name, [disk]))
+            self._guest = Guest(self._lab, Domain(name, [disk.disk_xml('vda')]))
             self._guest.start()
         return self._guest
 
@@ -168,6 +169,7 @@ class Swaps:
         if self._guest is not None:
             self._guest.destroy()
             self._guest = None
+        self._boot.close()
 
     @contextlib.contextmanager
     def _plugged(self, source: Volume) -> Iterator[Guest]:
