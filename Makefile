@@ -57,8 +57,8 @@ SWAPS := 100
 thrash: venv ## SWAPS random swaps with random faults from SEED
 	@$(PY) -m tests.thrash --seed $(SEED) --swaps $(SWAPS)
 
-bench: venv ## measure our swap beside virsh, Nova and qemu-img; QUICK=1 takes 5 minutes
-	@$(PY) -m tests.bench $(if $(QUICK),--quick)
+bench: venv ## measure our swap beside virsh, Nova and qemu-img; QUICK=1 takes 5 minutes, ARGS=--help
+	@$(PY) -m tests.bench $(if $(QUICK),--quick) $(ARGS)
 
 lint: venv ## ruff, mypy, import-linter and the project's own checks
 	$(VENV)/bin/ruff check
