@@ -26,8 +26,9 @@ from pathlib import Path
 
 from tests.faults.campaign import Report, campaign, chosen
 from tests.faults.report import REPORT, summed
+from tests.functional.test_zz_secrets import logs, search
 from tests.lab.inside import run_inside
-from tests.lab.lab import VARIABLE
+from tests.lab.lab import VARIABLE, Lab
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,9 +54,12 @@ def main() -> int:
     campaign([one for one in wanted if one.name not in report.told], report.add, options.guests)
     if options.report:
         REPORT.write_text(summed(report.told, options.seed))
+    leaks = search(Lab.from_env().secrets(), logs(Lab.from_env()))
+    for leak in leaks:
+        print(f'P7: {leak}')
     violated = [one for one in report.told.values() if one['result'] != 'held']
     print(f'{len(report.told)} cells, {len(violated)} violated')
-    return 1 if violated or not report.told else 0
+    return 1 if violated or leaks or not report.told else 0
 
 
 if __name__ == '__main__':

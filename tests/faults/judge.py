@@ -58,10 +58,8 @@ _FOLLOWS: dict[int, set[str]] = {
 
 def longest_ms(scene: Scene) -> int | None:
     """The guest's longest write since the fault struck; None where the guest began anew."""
-    if not scene.exact:
-        return None
     try:
-        return scene.guest.stat().longest_us // 1000
+        return None if scene.anew else scene.guest.stat().longest_us // 1000
     except AgentSilent:
         return None
 

@@ -58,6 +58,7 @@ class Scene:
     """One cell while it is run.
 
     :ivar exact: whether what the guest has acknowledged is known to the last write
+    :ivar anew: whether the guest begins anew, and its latencies with it
     :ivar ours: the third volumes that a fault made
     :ivar stored: the stored ``<disk>`` before anybody changed it
     """
@@ -70,6 +71,7 @@ class Scene:
     command: FaultCommand
     journal_path: Path
     exact: bool = True
+    anew: bool = False
     ours: list[Volume] = field(default_factory=list)
     swap_id: str = ''
     running: Running | None = None
@@ -102,6 +104,11 @@ class Scene:
         """Leave a request for the owner of the swap."""
         with contextlib.closing(Journal(self.journal_path)) as journal:
             journal.ask(self.swap_id, kind)
+
+    def guest_goes(self) -> None:
+        """Read the guest's counters once more: from now on it may write what nobody counts."""
+        self.guest.stat()
+        self.exact, self.anew = False, True
 
     def freeze(self) -> None:
         """Let the command stand still."""

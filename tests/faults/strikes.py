@@ -66,24 +66,21 @@ def _libvirtd_stopped(scene: Scene) -> Mend:
 
 
 def _qemu_killed(scene: Scene) -> Mend:
-    scene.guest.stat()
-    scene.exact = False
+    scene.guest_goes()
     parts.kill_qemu(scene.guest.name)
     scene.guest.console.close()
     return nothing
 
 
 def _rebooted(scene: Scene) -> Mend:
-    scene.guest.stat()
-    scene.exact = False
+    scene.guest_goes()
     scene.guest.domain.reset(0)
     scene.guest.console.close()
     return nothing
 
 
 def _shut_down(scene: Scene) -> Mend:
-    scene.guest.stat()
-    scene.exact = False
+    scene.guest_goes()
     scene.guest.poweroff()
     return nothing
 
@@ -102,8 +99,7 @@ def resume(scene: Scene) -> None:
 
 
 def _destroyed(scene: Scene) -> Mend:
-    scene.guest.stat()
-    scene.exact = False
+    scene.guest_goes()
     scene.guest.domain.destroy()
     scene.guest.console.close()
     return nothing
