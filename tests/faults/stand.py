@@ -190,7 +190,7 @@ class Stand:
         elif state in (S.HELD, S.UNKNOWN):
             words.append('--hold')
         elif state in _WHILE_COPYING:
-            words += ['--bandwidth', '4MiB']
+            words += ['--bandwidth', '4MiB', '--buf-size', '1MiB']  # QEMU begins with one of these
         crash = '' if live else f'{what}:{state.value}'
         scene.running = scene.command.start(
             verb, scene.guest.name, 'vda', path, *words, crash=crash
