@@ -169,7 +169,7 @@ class UnsupportedVolume(Refused):
 class EncryptedVolume(UnsupportedVolume):
     """A volume is encrypted, and can't be opened, or would not be any more."""
 
-    default_hint = 'give its key with --key-file'
+    default_hint = 'give its key with --key-file or --key-id'
 
 
 class SharedVolume(UnsupportedVolume):
@@ -236,7 +236,7 @@ class DestinationSilent(DestinationUnusable):
 
 
 class SecretUnavailable(Refused):
-    """A secret is needed that is neither in the connection_info nor in libvirt."""
+    """A secret is needed, and neither the connection_info, libvirt nor a key manager has it."""
 
     default_hint = 'define the libvirt secret, or set the option that names it'
 

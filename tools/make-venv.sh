@@ -56,7 +56,7 @@ if ! .venv/bin/python -c "$min" 2> /dev/null ||
 fi
 log=$(mktemp)
 if ! .venv/bin/python -m pip install --disable-pip-version-check --retries 5 \
-    -e '.[cli,test,lint,docs]' > "$log" 2>&1 < /dev/null; then
+    -e '.[cli,castellan,test,lint,docs]' > "$log" 2>&1 < /dev/null; then
     tail -n 40 "$log" >&2
     echo "make-venv: pip failed, the whole log is $log" >&2
     exit 1

@@ -121,16 +121,23 @@ def add_connection_info(parser: argparse.ArgumentParser) -> None:
         metavar='CONNECTION.json',
         help="Cinder's connection_info of the destination; - reads standard input",
     )
-    add_key_file(parser)
+    add_key(parser)
 
 
-def add_key_file(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add ``--key-file``."""
-    parser.add_argument(
+def add_key(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--key-file`` and ``--key-id``."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         '--key-file',
         metavar='PATH',
         help='the destination is encrypted with LUKS, and this file is its passphrase, to the '
         'last byte; - reads standard input',
+    )
+    group.add_argument(
+        '--key-id',
+        metavar='UUID',
+        help='the destination is encrypted with LUKS, and the key manager of the configuration '
+        'has its key under this id (encryption_key_id with Cinder)',
     )
 
 

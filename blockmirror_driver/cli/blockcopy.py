@@ -79,7 +79,7 @@ class Copy(RunningCommand):
             'paths and transient domains only); qmp: blockdev-mirror of QEMU, which libvirt does '
             'not see, and taints the domain for',
         )
-        arguments.add_key_file(group)
+        arguments.add_key(group)
         arguments.add_permissions(group)
         arguments.add_convergence(group)
         arguments.add_verification(group)
@@ -136,6 +136,7 @@ class Copy(RunningCommand):
                 self.app.conf,
                 self.app.stdin,
                 key_file=parsed.key_file,
+                key_id=parsed.key_id,
             )
             return disk, True
         if kind == 'xml':
@@ -158,8 +159,9 @@ def check(parsed: argparse.Namespace) -> None:
             'exactly one destination is needed: DEST, --dest or --xml', hint=_HINT
         )
     path = parsed.dest if parsed.dest is not None else parsed.dest_option
-    if parsed.key_file and (path is None or destination.kind_of(path) != 'json'):
-        raise exception.UsageError('--key-file is for a connection_info only', hint=_HINT)
+    has_key = parsed.key_file is not None or parsed.key_id is not None
+    if has_key and (path is None or destination.kind_of(path) != 'json'):
+        raise exception.UsageError('a key is for a connection_info only', hint=_HINT)
     kind = 'xml' if path is None else destination.kind_of(path)
     for value, name, kinds in (
         (parsed.disk_format, '--format', ('path', 'qemu')),

@@ -30,6 +30,7 @@ from blockmirror_driver.cli.app import BlockmirrorApp
 from blockmirror_driver.model import BlockSource, Disk, Driver, FileSource, Secret
 from blockmirror_driver.model.disk import Format
 from blockmirror_driver.qemu import filename
+from blockmirror_driver.volume import key_manager
 from blockmirror_driver.xml import disk as xml_disk
 
 #: What a connection_info or a <disk> may take, in bytes. Real ones have a few thousand.
@@ -94,26 +95,36 @@ def from_connection_info(
     stdin: TextIO | None = None,
     *,
     key_file: str | None = None,
+    key_id: str | None = None,
 ) -> Disk:
     """Return the disk of a connection_info file.
 
     :param key_file: holds the passphrase of a volume that is encrypted with LUKS.
+    :param key_id: names that key to the key manager, in place of a file.
     :raise UsageError: when a file can't be read, or the first is not JSON.
-    :raise Refused: when the volume is not one that can be moved.
+    :raise Refused: when the volume is not one that can be moved, or its key is not to be had.
     """
     if path == key_file == STDIN:
         raise exception.UsageError('standard input is either the connection_info or the key')
+    connection_info = read_connection_info(path, stdin)
     key = None if key_file is None else read_key(key_file)
-    return disk_for(read_connection_info(path, stdin), dev, conf=conf, key=key)
+    if key_id is not None:
+        key = key_manager.fetch(key_id, conf)
+    return disk_for(connection_info, dev, conf=conf, key=key)
 
 
 def from_arguments(parsed: argparse.Namespace, dev: str, app: BlockmirrorApp) -> Disk:
-    """Return the disk of CONNECTION.json and ``--key-file``; see :func:`from_connection_info`.
+    """Return the disk of CONNECTION.json and of its key; see :func:`from_connection_info`.
 
     :param app: ours, with its configuration.
     """
     return from_connection_info(
-        parsed.connection_info, dev, app.conf, app.stdin, key_file=parsed.key_file
+        parsed.connection_info,
+        dev,
+        app.conf,
+        app.stdin,
+        key_file=parsed.key_file,
+        key_id=parsed.key_id,
     )
 
 

@@ -53,8 +53,8 @@ class FormatLuks(PlainCommand):
         from blockmirror_driver.qemu.tool import Limits
         from blockmirror_driver.swap import checks
 
-        if parsed_args.key_file is None:
-            raise exception.UsageError('a key is needed', hint='give --key-file')
+        if parsed_args.key_file is None and parsed_args.key_id is None:
+            raise exception.UsageError('a key is needed', hint='give --key-file or --key-id')
         disk = destination.from_arguments(parsed_args, 'vda', self.app)
         used = checks.in_use(self.app.service.hypervisor, disk.source)
         if used.passed is False or (used.passed is None and not parsed_args.force):

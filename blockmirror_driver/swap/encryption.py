@@ -46,6 +46,6 @@ def judge(live: DomainDisk, destination: Disk, *, decrypt: bool) -> str:
     if not decrypt:
         raise exception.EncryptedVolume(
             "the guest's disk is encrypted and the destination is not",
-            hint='give the key of an encrypted destination with --key-file, or say --decrypt',
+            hint='give the key of an encrypted destination (--key-file, --key-id), or --decrypt',
         )
     return 'LUKS to plain: the data is stored in the clear, as was asked for'

@@ -17,10 +17,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
+import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
+from tests.functional import key_manager
 from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
 from tests.functional.command import Result
 from tests.lab import oracle
@@ -55,6 +59,19 @@ class LuksTest(LabTestCase):
         self.assertEqual(0, result.code, result.err)
         self.assertIn(f'the first {HEADER} bytes are the header', result.err)
         return volume
+
+    def stored(self, volume: Volume) -> str:
+        """Make a key for a volume, which a key manager has under the id that is returned."""
+        folder = Path(tempfile.mkdtemp(prefix='keys-'))
+        self.addCleanup(shutil.rmtree, folder)
+        with self.command.config.open('a') as conf:
+            conf.write(key_manager.configuration(folder))
+        key_id = str(uuid.uuid4())
+        key = f'{self.lab.credentials.luks_passphrase}{secrets.token_hex(8)}'.encode()
+        (folder / key_id).write_bytes(key)
+        self.keys[volume.id] = str(folder / 'passphrase')
+        (folder / 'passphrase').write_text(key.hex())
+        return key_id
 
     def move(self, guest: Guest, volume: Volume, *options: str, **changes: Any) -> Result:
         """Swap, with the key of the destination if it has one."""
@@ -128,6 +145,28 @@ class LuksTest(LabTestCase):
         self.assertEqual([], self.encryption(guest))
         guest.wait_acked(20)
         self.assert_survived(guest, last)
+        self.assert_nothing_left(guest)
+
+    def test_keys_of_a_key_manager(self) -> None:
+        """Named by their ids alone: formatted, moved to, on to another key, and restarted."""
+        source = self.volume('file', filled=True)
+        guest = self.writing_guest(source)
+        for kind in ('rbd', 'nfs'):
+            options = {'give_keyring': True} if kind == 'rbd' else {}
+            volume = self.volume(kind, SIZE + HEADER, **options)
+            key_id = self.stored(volume)
+            made = self.command.run('format-luks', self.connection(volume), '--key-id', key_id)
+            self.assertEqual(0, made.code, made.err)
+            self.assert_ok(self.swap(guest, volume, '--key-id', key_id, encrypted=True))
+            self.assert_on(guest, volume)
+            guest.wait_acked(20)
+        absent = self.swap(guest, source, '--key-id', str(uuid.uuid4()))
+        self.stays(absent, guest, volume, 'Key not found', '[key_manager]')
+        self.survived(guest, volume)
+        checksum = guest.crc('vda', 0, SIZE)
+        guest.poweroff()
+        guest.boot()
+        self.assertEqual(checksum, guest.crc('vda', 0, SIZE))
         self.assert_nothing_left(guest)
 
     def test_refusals(self) -> None:

@@ -33,6 +33,8 @@ def forms(secret: str) -> list[bytes]:
     raw = secret.encode()
     once = base64.b64encode(raw)
     found = {raw, once, quote(secret, safe='').encode(), json.dumps(secret)[1:-1].encode()}
+    # The passphrase that a key of a key manager becomes.
+    found.add(raw.hex().encode())
     with contextlib.suppress(ValueError):
         found.add(base64.b64decode(secret, validate=True))
     return sorted(found)

@@ -16,9 +16,11 @@
 from blockmirror_driver.model import Secret
 from blockmirror_driver.qemu import luks
 from blockmirror_driver.swap import checks
+from tests.functional import key_manager
 from tests.unit.cli import fakes
 
 PASSPHRASE = 'c4n4ry-passphrase'
+KEY_ID = '5c1f0a7b-e2d9-4836-9b41-7be2a3d90c11'
 
 
 class TestKeyFile(fakes.CommandTestCase):
@@ -46,6 +48,9 @@ class TestKeyFile(fakes.CommandTestCase):
             ('swap', 'guest', 'vda', path, '--key-file', str(empty)),
             ('swap', 'guest', 'vda', '-', '--key-file', '-'),
             ('copy', 'guest', 'vda', '/a/path', '--key-file', str(empty)),
+            ('swap', 'guest', 'vda', path, '--key-id', 'no-uuid'),
+            ('swap', 'guest', 'vda', path, '--key-id', KEY_ID, '--key-file', self.key()),
+            ('copy', 'guest', 'vda', '/a/path', '--key-id', KEY_ID),
             ('format-luks', path),
         ):
             self.refused(2, *argv)
@@ -55,6 +60,29 @@ class TestKeyFile(fakes.CommandTestCase):
         path = self.folder / 'key'
         path.write_text(PASSPHRASE)
         return str(path)
+
+
+class TestKeyId(fakes.CommandTestCase):
+    def test_of_a_swap(self) -> None:
+        """Fetched by the configured key manager; nobody sees it, not even with --debug."""
+        (self.folder / KEY_ID).write_text(PASSPHRASE)
+        conf = self.file('a.conf', key_manager.configuration(self.folder))
+        path = self.file('c.json', fakes.RBD)
+        argv = ('--debug', '--config-file', conf, '--key-id', KEY_ID)
+        for command in ('swap', 'copy'):
+            ran = self.run_command(command, 'guest', 'vda', path, *argv)
+            self.assertEqual(0, ran.code, ran.err)
+            disk = self.service.requests.pop().destination
+            digits = PASSPHRASE.encode().hex()
+            self.assertEqual(Secret(digits), disk.secrets[-1].value)
+            for canary in (PASSPHRASE, digits):
+                self.assertNotIn(canary, ran.out + ran.err)
+
+    def test_one_that_is_not_there(self) -> None:
+        conf = self.file('a.conf', key_manager.configuration(self.folder))
+        path = self.file('c.json', fakes.RBD)
+        argv = ('plan', 'guest', 'vda', path, '--config-file', conf, '--key-id', KEY_ID)
+        self.assertIn(f'Key not found, uuid: {KEY_ID}', self.refused(3, *argv))
 
 
 class TestFormat(fakes.CommandTestCase):
