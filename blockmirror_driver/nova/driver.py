@@ -30,7 +30,7 @@ from oslo_log import log as logging
 
 from blockmirror_driver import conf as our_conf
 from blockmirror_driver import exception
-from blockmirror_driver.nova import audit, credentials, strays
+from blockmirror_driver.nova import audit, credentials, encryption, strays
 from blockmirror_driver.nova.attached import Attached, ConnectionInfo, How, marked
 from blockmirror_driver.nova.disks import NativeDisk, ZeroDetectingDisk
 from blockmirror_driver.nova.duties import NovaDuties
@@ -270,9 +270,15 @@ class LibvirtDriver(GatedDriver):
         """Return the disk that Nova would put into the guest's XML."""
         return self._get_volume_config(connection_info, disk_info)
 
-    def volume_encryption(self, context: Any, connection_info: ConnectionInfo) -> Any:
-        """Return Cinder's encryption of a volume, empty for none."""
-        return self._get_volume_encryption(context, connection_info)
+    def is_luks(self, context: Any, which: str, connection_info: ConnectionInfo) -> bool:
+        """Return whether QEMU encrypts a volume, by what Cinder says; see :mod:`.encryption`."""
+        metadata = self._get_volume_encryption(context, connection_info)
+        native = self._allow_native_luksv1(encryption=metadata)
+        return encryption.is_luks(which, connection_info, metadata, native=native)
+
+    def take_over_secret(self, volume_id: str, made_for: str, cited: str | None) -> None:
+        """Let a volume's passphrase go by another id; see :func:`.encryption.take_over`."""
+        encryption.take_over(self._host, volume_id, made_for, cited)
 
 
 def _refuse_eventlet() -> None:

@@ -38,6 +38,7 @@ from blockmirror_driver.nova import credentials
 from blockmirror_driver.nova.attached import ConnectionInfo
 from blockmirror_driver.nova.context import SwapContext
 from blockmirror_driver.swap.duties import Duty, Side
+from blockmirror_driver.xml import domain as xml_domain
 
 if TYPE_CHECKING:
     from blockmirror_driver.nova.driver import LibvirtDriver
@@ -46,8 +47,9 @@ LOG = logging.getLogger(__name__)
 
 MAPPING = 'mapping'
 #: In order. The old attachment goes only after the host has let go of the volume: a device that
-#: is still there could show another's data (CVE-2023-2088).
-SWITCHED = (MAPPING, 'complete', 'disconnect-old', 'delete-old', 'completion')
+#: is still there could show another's data (CVE-2023-2088). The secret of the new one takes the
+#: place of the old one's, which goes with that volume.
+SWITCHED = (MAPPING, 'complete', 'disconnect-old', 'secret', 'delete-old', 'completion')
 KEPT = ('disconnect-new', 'roll-detaching', 'delete-new', 'completion-error')
 
 
@@ -148,6 +150,7 @@ class _Steps:
             'disconnect-old': lambda: self._disconnect(
                 self._ids.old_volume_id, self._ids.old_attachment_id
             ),
+            'secret': self._secret,
             'delete-old': lambda: self._delete(self._ids.old_attachment_id),
             'completion': lambda: self._completion(error=False),
             'disconnect-new': lambda: self._disconnect(
@@ -233,6 +236,20 @@ class _Steps:
             LOG.warning('Volume %s has no connection_info any more: not disconnected', volume_id)
             return
         self._driver.disconnect_volume(self._contexts[-1], info, self._instance())
+
+    def _secret(self) -> None:
+        """Let the passphrase of a new volume that is encrypted go by the id that Cinder keeps."""
+        ids = self._ids
+        dev = ids.mountpoint.rpartition('/')[2]
+        cited = None
+        try:
+            domain = self._driver.engine.hypervisor.domain(ids.instance_uuid)
+            encryption = xml_domain.find(domain.xml(), dev).disk.encryption
+        except (exception.DomainNotFound, exception.DiskNotFound):
+            encryption = None
+        if encryption is not None and encryption.secret is not None:
+            cited = encryption.secret.uuid
+        self._driver.take_over_secret(ids.old_volume_id, ids.new_volume_id, cited)
 
     def _delete(self, attachment_id: str) -> None:
         self._ask('attachment_delete', attachment_id)  # one that is gone is fine

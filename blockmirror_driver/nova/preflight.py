@@ -72,18 +72,5 @@ def check_attachments(
     return old_attachment_id, new_attachment_id
 
 
-def check_encryption(old: object, new: object) -> None:
-    """Check that neither volume is encrypted.
-
-    :raise EncryptedVolume: nothing was touched.
-    """
-    for which, encryption in (('old', old), ('new', new)):
-        if encryption:
-            raise exception.EncryptedVolume(
-                f'the {which} volume is encrypted, which is not supported yet',
-                hint='move it while it is detached',
-            )
-
-
 def _refused(message: str, hint: str) -> exception.PlanRefused:
     return exception.PlanRefused(message, failed=['cinder'], hint=hint)

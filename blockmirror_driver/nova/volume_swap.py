@@ -35,7 +35,7 @@ from oslo_log import log as logging
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.model import Disk, IoTune
-from blockmirror_driver.nova import preflight, settings
+from blockmirror_driver.nova import encryption, preflight, settings
 from blockmirror_driver.nova.attached import ConnectionInfo
 from blockmirror_driver.nova.context import SwapContext
 from blockmirror_driver.swap.ledger import Observer
@@ -76,6 +76,7 @@ class VolumeSwap:
         self._new_connection_info = new_connection_info
         self._old_id = str(get_volume_id(old_connection_info))
         self._new_id = str(get_volume_id(new_connection_info))
+        self._luks = False
         self._swap_id = ''
         self._shown = 0.0
         self._notify: Observer = lambda _event: None
@@ -137,11 +138,16 @@ class VolumeSwap:
         self._ids = SwapContext(
             self._instance.uuid, self._mountpoint, self._old_id, self._new_id, *attachments
         )
-        preflight.check_encryption(
-            driver.volume_encryption(context, self._old_connection_info),
-            driver.volume_encryption(context, self._new_connection_info),
+        options = settings.copy_options(
+            nova.conf.CONF, self._extra_specs(new.get('volume_type_id'))
         )
-        return settings.copy_options(nova.conf.CONF, self._extra_specs(new.get('volume_type_id')))
+        was_luks = driver.is_luks(context, 'old', self._old_connection_info)
+        self._luks = driver.is_luks(context, 'new', self._new_connection_info)
+        if was_luks or self._luks:
+            domain = driver.engine.hypervisor.domain(self._instance.uuid)
+            encryption.check_live(encrypted=domain.live_disk(self._dev).encrypted, luks=was_luks)
+        # The plain type that Cinder was asked for is what allows it.
+        return dataclasses.replace(options, decrypt=was_luks and not self._luks)
 
     def _new_attachment_id(self) -> str | None:
         """Return the attachment that Nova's API made; the call that we serve leaves it out.
@@ -187,6 +193,11 @@ class VolumeSwap:
         try:
             config = driver.volume_config(self._new_connection_info, disk_info)
             disk = xml_disk.parse(config.to_xml())
+            if (disk.encryption is not None) != self._luks:
+                raise exception.EncryptedVolume(
+                    "Nova's disk of the new volume is not encrypted as Cinder says",
+                    hint="see nova-compute's log on the volume's key",
+                )
         except Exception:
             self._disconnect_new()
             raise

@@ -28,7 +28,7 @@ from tests.cloud.server import Server
 from tests.cloud.site import Site
 from tests.lab.deadline import wait_until
 from tests.lab.lab import Lab
-from tests.lab.layout import LabError
+from tests.lab.layout import LabError, write_private
 from tests.lab.process import run
 
 #: Seconds for what the services do; generous, since they share two cores with the guests.
@@ -347,7 +347,21 @@ class Api:
         return found
 
     def read_back(self, volume: Record) -> pathlib.Path:
-        """A raw file with what the backend holds of a volume; only to be read."""
+        """A raw file with what a guest would see of a volume; only to be read."""
+        stored = self._stored(volume)
+        if self.key_id(volume.id) is None:
+            return stored
+        key, out = (self.lab.layout.scratch / f'{volume.name}.{end}' for end in ('key', 'plain'))
+        write_private(key, self.passphrase(volume.id))
+        image = f'driver=luks,key-secret=key,file.filename={stored}'
+        argv = ['qemu-img', 'convert', '--object', f'secret,id=key,file={key}', '--image-opts']
+        try:
+            run([*argv, image, '-O', 'raw', str(out)])
+        finally:
+            key.unlink()
+        return out
+
+    def _stored(self, volume: Record) -> pathlib.Path:
         if volume.backend in places.RBD:
             pool, _user = places.RBD[volume.backend]
             out = self.lab.layout.scratch / f'{volume.name}.raw'
@@ -363,10 +377,36 @@ class Api:
         file = storage.file_of(self.site, volume.backend, volume.name)
         return run(['losetup', '--noheadings', '-O', 'NAME', '-j', str(file)]).strip()
 
-    def volume_type(self, name: str, extra_specs: dict[str, str]) -> None:
-        """Make a volume type unless it is there."""
-        if self.cloud.block_storage.find_type(name) is None:
-            self.cloud.block_storage.create_type(name=name, extra_specs=extra_specs)
+    def volume_type(
+        self, name: str, extra_specs: dict[str, str], *, luks_bits: int | None = None
+    ) -> None:
+        """Make a volume type unless it is there.
+
+        :param luks_bits: its volumes are encrypted by QEMU, with keys of this size
+        """
+        api = self.cloud.block_storage
+        if api.find_type(name) is not None:
+            return
+        made = api.create_type(name=name, extra_specs=extra_specs)
+        if luks_bits is None:
+            return
+        encryption = {'provider': 'luks', 'control_location': 'front-end'}
+        encryption |= {'cipher': 'aes-xts-plain64', 'key_size': str(luks_bits)}
+        answer = api.post(f'/types/{made.id}/encryption', json={'encryption': encryption})
+        if answer.status_code >= 300:
+            raise LabError('cinder', f'{name}: {answer.status_code} {answer.text[:300]}')
+
+    def key_id(self, volume_id: str) -> str | None:
+        """The id of the key that Cinder has for a volume, if it is encrypted."""
+        told = self.cloud.block_storage.get(f'/volumes/{volume_id}/encryption').json()
+        found: str | None = told.get('encryption_key_id')
+        return found
+
+    def passphrase(self, volume_id: str) -> str:
+        """What an encrypted volume is opened with, as Nova and Cinder make it of the key."""
+        key_id = self.key_id(volume_id)
+        assert key_id is not None, f'{volume_id} is not encrypted'
+        return (self.site.keys / key_id).read_bytes().hex()
 
     def swaps(self, journal: pathlib.Path) -> list[dict[str, Any]]:
         """The rows of a host's journal, as ``blockmirror list`` shows them."""

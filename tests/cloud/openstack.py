@@ -58,8 +58,7 @@ class OpenStack:
         self._add('nova-compute', ['nova-compute', *self._compute])
         for name in ('scheduler', 'volume'):
             conf = ['--config-file', f'{etc}/cinder/cinder.conf']
-            given = [f'PYTHONPATH={REPOSITORY / "tests/cloud/backends"}']
-            self._add(f'cinder-{name}', [f'cinder-{name}', *conf], given=given)
+            self._add(f'cinder-{name}', [f'cinder-{name}', *conf])
 
     def _api(self, name: str, port: int, module: str, etc: str, *words: str) -> None:
         argv = [*_UWSGI, '--http-socket', f'{HOST}:{port}', '--module', f'{module}:application']
@@ -74,7 +73,7 @@ class OpenStack:
         )
 
     def _daemon(self, name: str, argv: Sequence[str], ready: Callable[[], bool]) -> Daemon:
-        environment = [f'PATH={self._site.path}', 'PYTHONWARNINGS=ignore']
+        environment = [*self._site.environment, 'PYTHONWARNINGS=ignore']
         return Daemon(self._site.layout, name, [*environment, *argv], ready, timeout_s=180)
 
     @property

@@ -110,7 +110,7 @@ class SecondHost:
     @property
     def _compute(self) -> Daemon:
         conf = self._site.etc / 'nova' / 'nova-compute2.conf'
-        words = [f'PATH={self._site.path}', 'PYTHONWARNINGS=ignore']
+        words = [*self._site.environment, 'PYTHONWARNINGS=ignore']
         argv = ['env', *words, 'nova-compute', '--config-file', str(conf)]
         return Daemon(self._layout, 'nova-compute', self._inside(argv), lambda: True)
 

@@ -28,6 +28,7 @@ from typing import Self
 
 from tests.cloud.environment import SERVICES
 from tests.lab.layout import Layout, write_private
+from tests.lab.namespace import REPOSITORY
 
 HOST = '127.0.0.1'
 #: Nova's and Cinder's name of this machine.
@@ -49,6 +50,8 @@ LOOP = ('loop1', 'loop2')
 ENABLED = (*BACKENDS, *LOOP)
 #: Volume types that no backend is pinned to: one may migrate a volume of theirs anywhere.
 UNPINNED = {'any': None, 'rbdany': 'ceph'}
+#: Directories of modules that services load by the names in their configuration.
+_BROUGHT = ('tests/cloud/backends', 'tests/lab/keys')
 STOCK_DRIVER, OUR_DRIVER = 'libvirt.LibvirtDriver', 'blockmirror.LibvirtDriver'
 
 
@@ -148,6 +151,17 @@ class Site:
     def path(self) -> str:
         """``PATH`` of the services: the stand-in for mount first, then the virtualenv's."""
         return f'{self.bin}:{SERVICES.bin}:{os.environ["PATH"]}'
+
+    @property
+    def environment(self) -> list[str]:
+        """What every service is started with: its tools, and what the tests bring for it."""
+        brought = ':'.join(str(REPOSITORY / path) for path in _BROUGHT)
+        return [f'PATH={self.path}', f'PYTHONPATH={brought}']
+
+    @property
+    def keys(self) -> pathlib.Path:
+        """Directory of the keys of encrypted volumes."""
+        return self.root / 'keys'
 
     @property
     def credentials(self) -> dict[str, str]:

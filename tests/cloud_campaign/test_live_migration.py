@@ -21,7 +21,7 @@ import pathlib
 from tests.cloud import config, storage
 from tests.cloud import site as places
 from tests.cloud.api import Record
-from tests.cloud.base import CloudTestCase
+from tests.cloud.encrypted import EncryptedTestCase, passphrases
 from tests.cloud.second import SecondHost
 from tests.cloud.server import Host, Server
 from tests.lab.deadline import wait_until
@@ -33,7 +33,7 @@ _OURS = 'blockmirror/'
 _OURS_ON_BOTH = config.Choice()
 
 
-class LiveMigrationTest(CloudTestCase):
+class LiveMigrationTest(EncryptedTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.second = SecondHost(self.api.site)
@@ -126,6 +126,21 @@ class LiveMigrationTest(CloudTestCase):
             self.api.detach(server, volume)
         self.assertEqual([], self.second.shares())
         self.assertEqual([], storage.devices(self.api.site))
+
+    def test_encrypted_by_a_swap(self) -> None:
+        """Nova finds the passphrase by the volume's id, and each host forgets what has left it."""
+        self.compute(_OURS_ON_BOTH)
+        server = self.movable()
+        ((volume, dev),) = self.volumes(server, 'rbd1')
+        volume = self.retyped(server, volume, dev, 'rbd2-luks-256')
+        self.writing(server, dev)
+        for host, left in ((places.NODE2, self.api.lab), (places.NODE, self.second)):
+            self.migrate(server, host)
+            server.wait_acked(20)
+            self.assertEqual({}, passphrases(left))
+        self.assert_survived(server, volume, dev)
+        self.assert_agreed(server, volume, dev)
+        self.assert_kept(server, volume, dev)
 
     def test_not_during_a_swap(self) -> None:
         """A guest with a copy under way stays until the copy has ended."""

@@ -24,11 +24,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from tests.functional import key_manager
 from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
 from tests.functional.command import Result
 from tests.lab import oracle
 from tests.lab.guest.guest import Guest
+from tests.lab.keys import folder_keys
 from tests.lab.process import run
 from tests.lab.volumes import Volume
 
@@ -65,7 +65,7 @@ class LuksTest(LabTestCase):
         folder = Path(tempfile.mkdtemp(prefix='keys-'))
         self.addCleanup(shutil.rmtree, folder)
         with self.command.config.open('a') as conf:
-            conf.write(key_manager.configuration(folder))
+            conf.write(folder_keys.as_text(folder_keys.configuration(folder)))
         key_id = str(uuid.uuid4())
         key = f'{self.lab.credentials.luks_passphrase}{secrets.token_hex(8)}'.encode()
         (folder / key_id).write_bytes(key)

@@ -127,7 +127,7 @@ class TestSwitched(DutiesCase):
         self.host_driver.fails['disconnect'] = OSError('rmdir: busy')
         self.swap()
         self.assertEqual(['complete'], [told[0] for told in self.cinder.told])
-        self.assertEqual(['disconnect-old', 'delete-old', 'completion'], self.owed())
+        self.assertEqual(['disconnect-old', 'secret', 'delete-old', 'completion'], self.owed())
         self.host_driver.fails.clear()
         self.assertTrue(self.again())
         self.assertEqual(FORWARD, self.cinder.told)

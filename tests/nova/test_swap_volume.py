@@ -30,7 +30,6 @@ from tests.nova.base import (
     NEW_ID,
     OLD_ID,
     RBD,
-    Cinder,
     NovaGuest,
     NovaTestCase,
     info_of,
@@ -227,18 +226,6 @@ class TestRefused(SwapCase):
         self.attachments.clear()
         self.assertIn('no attachment of the new volume', self.refused())
         self.assert_untouched()
-
-    def test_encrypted_volumes(self) -> None:
-        for side in (self.old, self.new):
-            side['data']['encrypted'] = True
-            with mock.patch.object(
-                Cinder,
-                'get_volume_encryption_metadata',
-                lambda *_: {'encryption_key_id': 'k', 'provider': 'luks'},
-            ):
-                self.assertIn('is encrypted', self.refused())
-            self.assert_untouched()
-            side['data']['encrypted'] = False
 
     def test_an_extra_spec_that_can_not_be_read(self) -> None:
         self.extra_specs['blockmirror:bandwidth'] = 'much'

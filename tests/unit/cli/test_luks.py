@@ -16,7 +16,7 @@
 from blockmirror_driver.model import Secret
 from blockmirror_driver.qemu import luks
 from blockmirror_driver.swap import checks
-from tests.functional import key_manager
+from tests.lab.keys import folder_keys
 from tests.unit.cli import fakes
 
 PASSPHRASE = 'c4n4ry-passphrase'
@@ -66,7 +66,7 @@ class TestKeyId(fakes.CommandTestCase):
     def test_of_a_swap(self) -> None:
         """Fetched by the configured key manager; nobody sees it, not even with --debug."""
         (self.folder / KEY_ID).write_text(PASSPHRASE)
-        conf = self.file('a.conf', key_manager.configuration(self.folder))
+        conf = self.file('a.conf', folder_keys.as_text(folder_keys.configuration(self.folder)))
         path = self.file('c.json', fakes.RBD)
         argv = ('--debug', '--config-file', conf, '--key-id', KEY_ID)
         for command in ('swap', 'copy'):
@@ -79,7 +79,7 @@ class TestKeyId(fakes.CommandTestCase):
                 self.assertNotIn(canary, ran.out + ran.err)
 
     def test_one_that_is_not_there(self) -> None:
-        conf = self.file('a.conf', key_manager.configuration(self.folder))
+        conf = self.file('a.conf', folder_keys.as_text(folder_keys.configuration(self.folder)))
         path = self.file('c.json', fakes.RBD)
         argv = ('plan', 'guest', 'vda', path, '--config-file', conf, '--key-id', KEY_ID)
         self.assertIn(f'Key not found, uuid: {KEY_ID}', self.refused(3, *argv))

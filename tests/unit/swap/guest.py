@@ -29,6 +29,7 @@ from blockmirror_driver.model import (
     Bytes,
     BytesPerSecond,
     Disk,
+    Encryption,
     FileSource,
     Host,
     IoTune,
@@ -71,9 +72,9 @@ Ready = Literal['no', 'yes', 'pivot', 'abort']
 Fate = Literal['switch', 'refuse', 'fail', 'never', 'die', 'vanish']
 
 
-def source_element(source: Source) -> tuple[str, str]:
+def source_element(source: Source, encryption: Encryption | None = None) -> tuple[str, str]:
     """The type and the <source> of a disk."""
-    root = etree.fromstring(xml_disk.build(Disk(source=source)))
+    root = etree.fromstring(xml_disk.build(Disk(source=source, encryption=encryption)))
     (element,) = root.findall('source')
     return root.get('type', ''), etree.tostring(element, encoding='unicode', with_tail=False)
 
@@ -83,9 +84,10 @@ def disk_element(
     dev: str,
     mirror: tuple[Source, str] | None,
     limits: IoTune | None = None,
+    encryption: Encryption | None = None,
 ) -> str:
     """A <disk> as libvirt writes it, with what it adds while a guest runs."""
-    kind, text = source_element(source)
+    kind, text = source_element(source, encryption)
     mirrored = tuned = ''
     if limits is not None:
         root = etree.fromstring(xml_disk.build(Disk(source=source, iotune=limits)))
@@ -146,6 +148,9 @@ class Guest(FakeDomain):
         self.run = 7
         self.events = True
         self.limits: IoTune | None = None
+        #: Of what the guest has, live and stored, and of the copy's destination.
+        self.encryption: Encryption | None = None
+        self.mirrored_encryption: Encryption | None = None
         self.on('block_copy', self._began)
         self.on('pivot', self._pivot_asked)
         self.on('abort', self._abort_asked)
@@ -154,7 +159,9 @@ class Guest(FakeDomain):
 
     def text(self, source: Source | None, *, live: bool) -> str:
         mirror = self.mirrored if live else None
-        disk = '' if source is None else disk_element(source, DEV, mirror, self.limits)
+        disk = ''
+        if source is not None:
+            disk = disk_element(source, DEV, mirror, self.limits, self.encryption)
         number = f" id='{self.run}'" if live else ''
         return (
             f"<domain type='qemu'{number}><name>{self.name}</name><uuid>{self.uuid}</uuid>"
@@ -237,6 +244,7 @@ class Guest(FakeDomain):
         if self.mirrored is None or not self.active:
             return
         old, self.live_source = self.live_source, self.mirrored[0]
+        self.encryption = self.mirrored_encryption
         if self.stored_source == old:
             self.stored_source = self.live_source
         self.ends(BlockJobStatus.COMPLETED)
@@ -265,7 +273,9 @@ class Guest(FakeDomain):
 
     def _began(self) -> None:
         _dev, text, *_rest = self.calls[-1][1]
-        self.shows('no', xml_disk.parse(text).source)
+        destination = xml_disk.parse(text)
+        self.mirrored_encryption = destination.encryption
+        self.shows('no', destination.source)
         if self.ready_after is not None:
             self.world.later(self.ready_after, self.ready)
 

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 import uuid
@@ -27,7 +28,7 @@ from oslo_config import cfg
 from blockmirror_driver import exception
 from blockmirror_driver.model import Secret
 from blockmirror_driver.volume import key_manager
-from tests.functional.key_manager import FolderKeyManager, configuration
+from tests.lab.keys.folder_keys import FolderKeyManager, as_text, configuration
 
 KEY_ID = '5c1f0a7b-e2d9-4836-9b41-7be2a3d90c11'
 KEY = b'\x00\xffc4n4ry'
@@ -43,7 +44,7 @@ class KeyManagerTest(testtools.TestCase):
 
     def conf(self, text: str | None = None) -> cfg.ConfigOpts:
         path = self.folder / 'a.conf'
-        path.write_text(configuration(self.folder) if text is None else text)
+        path.write_text(as_text(configuration(self.folder)) if text is None else text)
         conf = cfg.ConfigOpts()
         conf(['--config-file', str(path)])
         return conf
@@ -64,10 +65,16 @@ class KeyManagerTest(testtools.TestCase):
 
     def test_nothing_is_logged_meanwhile(self) -> None:
         """Whatever a backend logs; and afterwards logging is as it was."""
+
+        def get(_self: object, _context: object, key_id: str) -> object:
+            logging.getLogger('a.backend').critical('key %s is %r', key_id, KEY)
+            return mock.Mock(**{'get_encoded.return_value': KEY})
+
+        self.give(get)
         with self.assertLogs(level='DEBUG') as logged:
             conf = self.conf()
             key_manager.fetch(KEY_ID, conf)
-            FolderKeyManager(conf).get(object(), KEY_ID)
+            get(None, None, KEY_ID)
         self.assertEqual(1, len(logged.records), str(logged.output))
 
     def test_credentials(self) -> None:
@@ -80,10 +87,9 @@ class KeyManagerTest(testtools.TestCase):
 
         self.give(get)
         key_manager.fetch(KEY_ID, self.conf())
-        text = configuration(self.folder).replace(
-            '[key_manager]\n', '[key_manager]\nauth_type = token\ntoken = t0ken\n'
-        )
-        key_manager.fetch(KEY_ID, self.conf(text))
+        sections = configuration(self.folder)
+        sections['key_manager'] |= {'auth_type': 'token', 'token': 't0ken'}
+        key_manager.fetch(KEY_ID, self.conf(as_text(sections)))
         self.assertEqual(['RequestContext', 'Token'], [type(one).__name__ for one in seen])
 
     def give(self, get: object) -> None:

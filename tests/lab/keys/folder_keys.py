@@ -13,54 +13,76 @@
 # under the License.
 """A key manager of the tests' own: a folder that holds each key in a file named as its id.
 
-castellan takes it by ``[key_manager] backend``; the folder stands in ``[folder_key_manager]``.
+castellan takes it by ``[key_manager] backend``; the folder stands in ``[folder_keys]``. The
+cloud's services find it by the path of this directory, in which nothing else may be.
 """
 
 from __future__ import annotations
 
-import logging
+import secrets
+import uuid
 from pathlib import Path
 from typing import Any, NoReturn
 
 from castellan.common import exception
-from castellan.common.objects import opaque_data
+from castellan.common.objects import symmetric_key
 from castellan.key_manager import key_manager
 from oslo_config import cfg
 
-BACKEND = f'{__name__}.FolderKeyManager'
+#: As the cloud's services name it, and as the tests do.
+SERVICES_BACKEND = 'folder_keys.FolderKeyManager'
+BACKEND = 'tests.lab.keys.folder_keys.FolderKeyManager'
+_GROUP = 'folder_keys'
 
-_GROUP = 'folder_key_manager'
 
-LOG = logging.getLogger(__name__)
-
-
-def configuration(folder: Path) -> str:
+def configuration(folder: Path, backend: str = BACKEND) -> dict[str, dict[str, Any]]:
     """The sections of a configuration file that lead to it."""
-    return f'[key_manager]\nbackend = {BACKEND}\n[{_GROUP}]\nfolder = {folder}\n'
+    return {'key_manager': {'backend': backend}, _GROUP: {'folder': folder}}
+
+
+def as_text(sections: dict[str, dict[str, Any]]) -> str:
+    """Sections as they stand in a file."""
+    lines = []
+    for name, options in sections.items():
+        lines.append(f'[{name}]')
+        lines += [f'{option} = {value}' for option, value in options.items()]
+    return '\n'.join(lines) + '\n'
 
 
 class FolderKeyManager(key_manager.KeyManager):
-    """Gives keys and does nothing else. It logs them, as a careless one might."""
+    """Makes, gives and deletes symmetric keys."""
 
     def __init__(self, configuration: cfg.ConfigOpts | None) -> None:
         assert configuration is not None
         configuration.register_opts([cfg.StrOpt('folder')], group=_GROUP)
         self._folder = Path(configuration[_GROUP].folder)
 
+    def create_key(
+        self, context: Any, algorithm: str, length: int, *_more: Any, **_named: Any
+    ) -> str:
+        key_id = str(uuid.uuid4())
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        path = self._folder / key_id
+        path.touch(mode=0o600)
+        path.write_bytes(secrets.token_bytes(length // 8))
+        return key_id
+
     def get(
         self, context: Any, managed_object_id: str, metadata_only: bool = False
-    ) -> opaque_data.OpaqueData:
+    ) -> symmetric_key.SymmetricKey:
         if context is None:
             raise exception.Forbidden
         try:
             value = (self._folder / managed_object_id).read_bytes()
         except FileNotFoundError as error:
             raise exception.ManagedObjectNotFoundError(uuid=managed_object_id) from error
-        LOG.critical('key %s is %r', managed_object_id, value)
-        return opaque_data.OpaqueData(value)
+        return symmetric_key.SymmetricKey('AES', 8 * len(value), value)
+
+    def delete(self, context: Any, managed_object_id: str, force: bool = False) -> None:
+        (self._folder / managed_object_id).unlink(missing_ok=True)
 
     def _unused(self, *_args: Any, **_more: Any) -> NoReturn:
         raise NotImplementedError
 
-    create_key = create_key_pair = store = delete = _unused
+    create_key_pair = store = _unused
     add_consumer = remove_consumer = _unused

@@ -1,0 +1,98 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Encrypted volumes of running servers: to LUKS, to another key, back, and what is refused."""
+
+from __future__ import annotations
+
+from tests.cloud.encrypted import PATIENT, EncryptedTestCase, passphrases
+from tests.cloud.interrupted import InterruptedTestCase
+
+
+class EncryptedTest(EncryptedTestCase):
+    def test_around(self) -> None:
+        """Plain, LUKS, LUKS by another key, restarted in every way, and plain again."""
+        server, other = self.server(), self.server()
+        volume, dev = self.attached(server, 'rbd1')
+        for volume_type in ('rbd2-luks-256', 'rbd1-luks-128'):
+            volume = self.retyped(server, volume, dev, volume_type)
+        self.assertEqual(2, len(self.seen))
+        checksum = server.crc(dev, 0, 256 << 20)
+        for kind in ('SOFT', 'HARD'):
+            self.api.reboot(server, kind)
+            self.assertEqual(checksum, server.crc(dev, 0, 256 << 20))
+            self.assert_kept(server, volume, dev)
+        self.api.stop(server)
+        self.api.start(server)
+        self.assertEqual(checksum, server.crc(dev, 0, 256 << 20))
+        self.assert_agreed(server, volume, dev)
+        self.api.detach(server, volume)
+        self.assertEqual(self.before, passphrases(self.api.lab))
+        dev = self.api.attach(other, volume)
+        self.addCleanup(self._detach, other, volume)
+        self.assertEqual(checksum, other.crc(dev, 0, 256 << 20))
+        self.retyped(other, volume, dev, 'rbd2')
+        self.assert_not_told()
+
+    def test_migrated_with_its_key(self) -> None:
+        """Between backends, without a retype, the new volume has the key of the old one."""
+        specs = {'storage_protocol': 'ceph', **PATIENT}
+        self.api.volume_type('rbdany-luks', specs, luks_bits=256)
+        server = self.server()
+        volume, dev = self.attached(server, 'rbdany-luks')
+        key_id = self.api.key_id(volume.id)
+        backend = 'rbd2' if volume.backend == 'rbd1' else 'rbd1'
+        self.writing(server, dev)
+        self.api.migrate(volume, backend)
+        volume = self.assert_moved(server, volume, dev, backend)
+        self.assertEqual(key_id, self.api.key_id(volume.id))
+        self.assert_kept(server, volume, dev)
+
+    def test_a_backend_that_formats_nothing(self) -> None:
+        """Cinder's target class leaves that to os-brick, which has no device of a network disk."""
+        self.api.volume_type('iscsi1-luks', {'volume_backend_name': 'iscsi1'}, luks_bits=256)
+        server = self.server()
+        volume, dev = self.attached(server, 'rbd1')
+        self.writing(server, dev)
+        self.api.retype(volume, 'iscsi1-luks')
+        ended = self.api.wait_moved(volume.id)
+        self.assertEqual(
+            ('in-use', 'error', 'rbd1'), (ended.status, ended.migration_status, ended.volume_type)
+        )
+        server.wait_acked(20)
+        self.assert_survived(server, ended, dev)
+        self.assert_agreed(server, ended, dev)
+        self.assert_kept(server, ended, dev)
+
+
+class KilledTest(EncryptedTestCase, InterruptedTestCase):
+    def test_around_the_exchange_of_the_secrets(self) -> None:
+        """nova-compute dies; the next one finds the secret that the guest needs."""
+        server = self.server()
+        volume, dev = self.attached(server, 'rbd1')
+        for where, volume_type, ends in (
+            ('after:prepared', 'rbd2-luks-256', 'error'),
+            ('after:pivoted', 'rbd2-luks-256', 'success'),
+            ('before:secret', 'rbd1-luks-128', 'success'),
+            ('after:secret', 'rbd2-luks-256', 'success'),
+            ('after:disconnect-old', 'rbd1', 'success'),
+        ):
+            self.doom(where)
+            self.writing(server, dev)
+            self.api.retype(volume, volume_type)
+            self.await_death(where)
+            server.wait_acked(20)
+            self.restart()
+            volume = self.assert_settled(server, volume, dev)
+            self.assertEqual(ends, volume.migration_status)
+            self.assert_kept(server, volume, dev)
