@@ -86,17 +86,22 @@ class CallPool:
         *args: object,
         timeout: Seconds,
         key: str | None = None,
+        patience: Seconds | None = None,
     ) -> _T:
         """Return what ``function(*args)`` returns, or raise what it raises.
 
         :param name: of the libvirt call, for reports and messages.
+        :param patience: seconds for a place to become free, before ``timeout`` begins; by
+            default waiting is a part of ``timeout``.
         :param key: what the call may hang on, for example a domain's uuid.
         :raise HypervisorUnavailable: no place was free (nothing was called), or, with
             ``outcome_unknown``, the call did not return within ``timeout`` seconds. It
             then goes on in its thread, and its outcome is dropped.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + (timeout if patience is None else patience)
         call = self._admit(name, key, lambda: function(*args), deadline)
+        if patience is not None:
+            deadline = call.since + timeout
         threading.Thread(
             target=self._work, args=(call,), name=f'blockmirror-{name}', daemon=True
         ).start()

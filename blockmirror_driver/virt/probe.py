@@ -68,7 +68,7 @@ def probe(
 
     Never probe the disk that a guest uses now: libvirt would take its labels away.
     Blocks for ``timeout`` seconds, and at the deadline for the time that libvirt takes to
-    end the domain; any thread may call.
+    end the domain, and before while other probes have all the places; any thread may call.
 
     :param like_xml: the guest's definition, whose emulator, machine and labels count.
     :raise DestinationUnusable: it does not open, with libvirt's reason.
@@ -77,15 +77,13 @@ def probe(
     :raise SecretUnavailable: libvirt does not have the secret that the disk cites.
     :raise HypervisorUnavailable: libvirt itself can't be asked.
     """
-    started = time.monotonic()
     read_only = not _opens_for_writing(disk, writable)
     domain = Throwaway(places, [disk], like_xml, read_only=read_only)
     try:
-        (sizes,) = domain.open(Seconds(started + timeout))
-        elapsed = Seconds(time.monotonic() - started)
+        (sizes,) = domain.open(timeout)
     finally:
         domain.close()
-    return ProbeResult(sizes.capacity, sizes.physical, elapsed)
+    return ProbeResult(sizes.capacity, sizes.physical, domain.elapsed)
 
 
 def sweep(conn: libvirt.virConnect) -> tuple[str, ...]:

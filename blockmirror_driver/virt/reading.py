@@ -25,7 +25,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -57,7 +56,7 @@ def exported(
     with tempfile.TemporaryDirectory(prefix='blockmirror-') as directory:
         path = f'{directory}/nbd'
         try:
-            throwaway.open(Seconds(time.monotonic() + timeout))
+            throwaway.open(timeout)
             domain = hypervisor.domain(throwaway.uuid)
             _serve(domain, [disk.target_dev for disk in named], path)
             yield path

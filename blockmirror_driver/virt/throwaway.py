@@ -48,6 +48,8 @@ _SLOTS = 64
 _DESTROY_TIMEOUT = Seconds(20.0)
 #: Seconds for opening and closing one of its own connections.
 _CONNECT_TIMEOUT = Seconds(10.0)
+#: Seconds to wait for a place: others open theirs meanwhile.
+_PATIENCE = Seconds(120.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Throwaway:
     ) -> None:
         self._places = places
         self._started = False
+        self._elapsed = Seconds(0.0)
         self._disks = tuple(disks)
         self._like_xml = like_xml
         self._read_only = read_only
@@ -89,26 +92,26 @@ class Throwaway:
         self._owner = Link(places.uri)
         self._reaper = Link(places.uri)
 
-    def open(self, deadline: Seconds) -> list[Sizes]:
+    def open(self, timeout: Seconds) -> list[Sizes]:
         """Open the disks, and return what each has.
 
-        :param deadline: of the monotonic clock.
+        :param timeout: seconds that opening may take. What a busy host lets us wait before is
+            not counted: it says nothing of a storage server.
         :raise DestinationUnusable: DestinationSilent: SecretUnavailable:
             HypervisorUnavailable: see :func:`blockmirror_driver.virt.probe.probe`.
         """
-        remaining = self._remaining(deadline)
         for link in (self._owner, self._reaper):
-            self._call('open', link.open, min(remaining, _CONNECT_TIMEOUT))
+            self._call('open', link.open, _CONNECT_TIMEOUT)
         try:
             self._started = True
             try:
-                return self._open_by(deadline)
+                return self._open_within(timeout)
             except libvirt.libvirtError as error:
                 if not errors.gives_no_reason(error):
                     raise
             # An operator needs the reason, so it is asked for once more. Here, where the
             # call is known to have returned in time: one that we ended gives no reason either.
-            return self._open_by(deadline)
+            return self._open_within(Seconds(max(0.0, timeout - self._elapsed)))
         except libvirt.libvirtError as error:
             raise errors.translate_opening(error, 'probe') from error
         except exception.HypervisorUnavailable as error:
@@ -129,18 +132,30 @@ class Throwaway:
             with contextlib.suppress(exception.BlockmirrorError):
                 self._call('close', link.close, _CONNECT_TIMEOUT)
 
-    def _open_by(self, deadline: Seconds) -> list[Sizes]:
+    @property
+    def elapsed(self) -> Seconds:
+        """Seconds that opening took."""
+        return self._elapsed
+
+    def _open_within(self, timeout: Seconds) -> list[Sizes]:
         return self._places.opening.call(
-            'probe', lambda: self._owner.call(self._open), timeout=self._remaining(deadline)
+            'probe',
+            lambda: self._owner.call(self._open),
+            timeout=timeout,
+            patience=_PATIENCE,
         )
 
     def _open(self, conn: libvirt.virConnect) -> list[Sizes]:
-        dom = self._create(conn)
-        found = []
-        for disk in self._disks:
-            capacity, _allocation, physical = dom.blockInfo(disk.target_dev)
-            found.append(Sizes(Bytes(capacity), Bytes(physical)))
-        return found
+        began = time.monotonic()
+        try:
+            dom = self._create(conn)
+            found = []
+            for disk in self._disks:
+                capacity, _allocation, physical = dom.blockInfo(disk.target_dev)
+                found.append(Sizes(Bytes(capacity), Bytes(physical)))
+            return found
+        finally:
+            self._elapsed = Seconds(time.monotonic() - began)
 
     def _described(self) -> str:
         return ' or '.join(disk.source.describe() for disk in self._disks)
@@ -174,13 +189,9 @@ class Throwaway:
 
     def _call(self, name: str, function: Callable[[], None], timeout: Seconds) -> None:
         try:
-            self._places.upkeep.call(name, function, timeout=timeout)
+            self._places.upkeep.call(name, function, timeout=timeout, patience=_PATIENCE)
         except libvirt.libvirtError as error:
             raise errors.translate(error, name) from error
-
-    @staticmethod
-    def _remaining(deadline: Seconds) -> Seconds:
-        return Seconds(max(0.0, deadline - time.monotonic()))
 
 
 def dated_uuid(epoch: float) -> str:

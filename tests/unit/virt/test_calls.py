@@ -96,6 +96,37 @@ class TestCallPool(testtools.TestCase):
         self.assertIn('one, two', str(error))
         self.assertEqual([], called)
 
+    def test_waiting_for_a_place_is_no_part_of_the_call(self) -> None:
+        """With patience the timeout begins when there is a place."""
+        pool = CallPool(1)
+        begun = threading.Event()
+
+        def occupy() -> None:
+            begun.set()
+            self.release.wait()
+
+        busy = threading.Thread(
+            target=pool.call, args=('busy', occupy), kwargs={'timeout': LONG}, daemon=True
+        )
+        busy.start()
+        self.assertTrue(begun.wait(LONG))
+        error = self.assertRaises(
+            exception.HypervisorUnavailable,
+            pool.call, 'x', int, timeout=LONG, patience=Seconds(0.0),
+        )  # fmt: skip
+        self.assertIn('stayed taken', str(error))
+        told: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+        def wait_for_it() -> None:
+            told.put(pool.call('x', int, timeout=LONG, patience=LONG))
+
+        waiting = threading.Thread(target=wait_for_it, daemon=True)
+        waiting.start()
+        self.release.set()
+        self.assertEqual(0, told.get(timeout=LONG))
+        busy.join()
+        waiting.join()
+
     def test_one_key_can_not_take_every_place(self) -> None:
         self.hang(key='guest-a')
         self.assertRaises(
