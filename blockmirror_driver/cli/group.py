@@ -50,6 +50,22 @@ class SwapGroup(TableCommand):
             nargs='+',
             help="a disk's target, and Cinder's connection_info of its destination",
         )
+        keys = parser.add_argument_group('encrypted destinations', 'may be given again')
+        keys.add_argument(
+            '--key-file',
+            metavar='DISK=PATH',
+            action='append',
+            default=[],
+            help='the destination of this disk is encrypted with LUKS, and this file is its '
+            'passphrase, to the last byte',
+        )
+        keys.add_argument(
+            '--key-id',
+            metavar='DISK=UUID',
+            action='append',
+            default=[],
+            help='the same, and the key manager of the configuration has its key under this id',
+        )
         group = parser.add_argument_group('the end of the group')
         group.add_argument(
             '--finish',
@@ -100,15 +116,43 @@ class SwapGroup(TableCommand):
 
     def _requests(self, parsed: argparse.Namespace) -> list[SwapRequest]:
         options = CopyOptions.from_conf(self.app.conf, **arguments.copy_options(parsed))
+        ending = Ending.FINISH if parsed.finish else Ending.PIVOT
+        disks = [_pair(text, 'its destination', 'vda=connection.json') for text in parsed.disks]
+        files = _keys(parsed.key_file, disks, 'vda=passphrase')
+        ids = _keys(parsed.key_id, disks, 'vda=UUID')
+        for dev in files.keys() & ids.keys():
+            raise exception.UsageError(f'two keys are given for {dev}')
         requests = []
-        for text in parsed.disks:
-            dev, found, path = text.partition('=')
-            if not (dev and found and path):
-                raise exception.UsageError(
-                    f'not a disk and its destination: {text[:60]!r}',
-                    hint='for example vda=connection.json',
-                )
-            disk = destination.from_connection_info(path, dev, self.app.conf, self.app.stdin)
-            ending = Ending.FINISH if parsed.finish else Ending.PIVOT
+        for dev, path in disks:
+            disk = destination.from_connection_info(
+                path,
+                dev,
+                self.app.conf,
+                self.app.stdin,
+                key_file=files.get(dev),
+                key_id=ids.get(dev),
+            )
             requests.append(SwapRequest(parsed.domain, dev, disk, options, ending=ending))
         return requests
+
+
+def _pair(text: str, what: str, example: str) -> tuple[str, str]:
+    dev, found, value = text.partition('=')
+    if not (dev and found and value):
+        raise exception.UsageError(
+            f'not a disk and {what}: {text[:60]!r}', hint=f'for example {example}'
+        )
+    return dev, value
+
+
+def _keys(given: list[str], disks: list[tuple[str, str]], example: str) -> dict[str, str]:
+    """Return what was given for each disk."""
+    found: dict[str, str] = {}
+    for text in given:
+        dev, value = _pair(text, 'its key', example)
+        if dev not in dict(disks):
+            raise exception.UsageError(f'a key is given for {dev}, which is not in the group')
+        if dev in found:
+            raise exception.UsageError(f'two keys are given for {dev}')
+        found[dev] = value
+    return found

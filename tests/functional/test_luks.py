@@ -24,9 +24,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from lxml import etree
+
 from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
 from tests.functional.command import Result
 from tests.lab import oracle
+from tests.lab.guest.domain import Domain
 from tests.lab.guest.guest import Guest
 from tests.lab.keys import folder_keys
 from tests.lab.process import run
@@ -167,6 +170,32 @@ class LuksTest(LabTestCase):
         guest.poweroff()
         guest.boot()
         self.assertEqual(checksum, guest.crc('vda', 0, SIZE))
+        self.assert_nothing_left(guest)
+
+    def test_in_a_group(self) -> None:
+        """Two disks together, each to a volume with a key of its own, and restarted."""
+        old = {'vda': self.volume('file', filled=True), 'vdb': self.volume('nfs', filled=True)}
+        disks = [volume.disk_xml(dev) for dev, volume in old.items()]
+        guest = Guest(self.lab, Domain(f'bm-luks-{os.getpid()}', disks))
+        self.addCleanup(guest.destroy)
+        guest.start()
+        new = {'vda': self.luks('iscsi'), 'vdb': self.luks('nfs')}
+        argv = ['swap-group', guest.name]
+        argv += [f'{dev}={self.connection(one, encrypted=True)}' for dev, one in new.items()]
+        one_key = [f'--key-file=vda={self.keys[new["vda"].id]}']
+        both_keys = [*one_key, f'--key-file=vdb={self.keys[new["vdb"].id]}']
+        refused = self.command.run(*argv, *one_key)
+        self.assert_error(refused, 3, 'its key is not given')
+        before = {dev: guest.crc(dev, 0, SIZE) for dev in new}
+        self.assert_ok(self.command.run(*argv, *both_keys))
+        guest.poweroff()
+        guest.boot()
+        for dev, volume in new.items():
+            tree = etree.fromstring(guest.domain.XMLDesc(0))
+            disk = next(one for one in tree.iter('disk') if one.xpath(f'target[@dev="{dev}"]'))
+            self.assertIn(volume.name, etree.tostring(disk).decode())
+            self.assertIsNotNone(disk.find('source/encryption/secret'))
+            self.assertEqual(before[dev], guest.crc(dev, 0, SIZE))
         self.assert_nothing_left(guest)
 
     def test_refusals(self) -> None:

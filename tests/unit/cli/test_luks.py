@@ -56,6 +56,20 @@ class TestKeyFile(fakes.CommandTestCase):
             self.refused(2, *argv)
         self.assertEqual([], self.service.requests)
 
+    def test_of_a_group(self) -> None:
+        """What is given for no disk of the group, or twice, is refused before anything is read."""
+        path, key = self.file('c.json', fakes.RBD), self.key()
+        group = ('swap-group', 'guest', f'vda={path}', f'vdb={path}')
+        for argv in (
+            ('--key-file', key),
+            ('--key-file', f'vdc={key}'),
+            ('--key-file', f'vda={key}', '--key-file', f'vda={key}'),
+            ('--key-file', f'vda={key}', '--key-id', f'vda={KEY_ID}'),
+            ('--key-id', 'vda='),
+        ):
+            self.refused(2, *group, *argv)
+        self.assertEqual([], self.service.requests)
+
     def key(self) -> str:
         path = self.folder / 'key'
         path.write_text(PASSPHRASE)
