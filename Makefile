@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help deps venv demo test versions unit functional openstack cloud cloud-up cloud-down faults mutants thrash bench lint format docs man genconfig lab-up lab-down clean
+.PHONY: help deps venv demo test versions unit functional openstack cloud cloud-up cloud-down faults mutants fuzz thrash bench lint format docs man genconfig lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,10 @@ faults: venv ## every fault in every state of a swap, on real parts; takes about
 
 mutants: venv ## break each promise on purpose; a test must notice each time
 	@$(PY) -m tests.mutants --report
+
+INPUTS := 10000
+fuzz: venv ## INPUTS random inputs for each property of the unit tests
+	@$(PY) -m tests.fuzz --inputs $(INPUTS) --report
 
 SEED := 1
 SWAPS := 100

@@ -13,8 +13,14 @@
 # under the License.
 """Unit tests: no root, no daemon, and no judgement by a clock."""
 
+import os
+
 import hypothesis
 
+#: How many inputs each property gets at least; a campaign of ``tests.fuzz`` sets it.
+INPUTS_VARIABLE = 'BLOCKMIRROR_INPUTS'
+INPUTS = int(os.environ.get(INPUTS_VARIABLE, '100'))
+
 # A deadline per example fails on a busy machine, and says nothing about the code.
-hypothesis.settings.register_profile('blockmirror', deadline=None)
+hypothesis.settings.register_profile('blockmirror', deadline=None, max_examples=INPUTS)
 hypothesis.settings.load_profile('blockmirror')

@@ -21,11 +21,14 @@ import struct
 import subprocess
 import threading
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
 
 import fixtures
 import testtools
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Seconds
@@ -99,24 +102,30 @@ class RealTest(NbdCase):
 
 class LyingTest(NbdCase):
     def serve(self, *parts: bytes) -> None:
-        """Say these, whatever was asked, and hang up."""
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(self.path)
-        listener.listen(1)
+        """Say these to one who comes, whatever is asked, and hang up."""
+        served = self.serving(*parts)
+        served.__enter__()
+        self.addCleanup(served.__exit__, None, None, None)
 
-        def run() -> None:
-            peer, _ = listener.accept()
-            with peer, contextlib.suppress(OSError):
-                for part in parts:
-                    peer.sendall(part)
-                peer.shutdown(socket.SHUT_WR)
-                while peer.recv(4096):
-                    pass
+    @contextlib.contextmanager
+    def serving(self, *parts: bytes) -> Iterator[None]:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.path)
+            listener.listen(1)
 
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        self.addCleanup(thread.join)
-        self.addCleanup(listener.close)
+            def run() -> None:
+                peer, _ = listener.accept()
+                with peer, contextlib.suppress(OSError):
+                    for part in parts:
+                        peer.sendall(part)
+                    peer.shutdown(socket.SHUT_WR)
+                    while peer.recv(4096):
+                        pass
+
+            thread = threading.Thread(target=run, daemon=True)
+            thread.start()
+            yield
+            thread.join()
 
     def test_no_server(self) -> None:
         self.assertRaises(exception.CopyFailed, self.export)
@@ -150,6 +159,25 @@ class LyingTest(NbdCase):
             export = self.export()
             export.ask(0, 4)
             self.assertRaises(exception.CopyFailed, export.answer)
+
+    @settings(deadline=None)
+    @given(st.binary(max_size=80), st.integers(0, 90))
+    def test_whatever_it_says(self, noise: bytes, place: int) -> None:
+        """A good server's words with noise somewhere in them: bytes, or our error."""
+        words = GOOD + struct.pack('>IIQ', 0x67446698, 0, 1) + b'data'
+        self.path = str(self.root / 'noise')
+        Path(self.path).unlink(missing_ok=True)
+        with self.serving(words[:place] + noise + words[place + len(noise) :]):
+            export = None
+            try:
+                export = nbd.Export(self.path, '0', Seconds(30.0))
+                export.ask(0, 4)
+                self.assertEqual(4, len(export.answer()))
+            except exception.CopyFailed as error:
+                self.assertTrue(str(error).isprintable())
+            finally:
+                if export is not None:
+                    export.close()
 
     def test_silence(self) -> None:
         listener = socket.socket(socket.AF_UNIX)

@@ -39,6 +39,7 @@ from blockmirror_driver.swap.request import Ending
 from blockmirror_driver.swap.states import ENDED, EXIT_CODES, SWITCHED, SwapState
 from blockmirror_driver.virt.events import BlockJobStatus
 from blockmirror_driver.xml.disk import same_volume
+from tests.unit import INPUTS
 from tests.unit.swap.guest import DESTINATION, OTHER, Fate
 from tests.unit.swap.world import World
 
@@ -198,7 +199,7 @@ class SwapPromisesTest(testtools.TestCase):
             world.journal.close()
             shutil.rmtree(directory)
 
-    @hypothesis.settings(max_examples=120, deadline=None)
+    @hypothesis.settings(max_examples=max(120, INPUTS), deadline=None)
     @hypothesis.given(
         plan=blows,
         pivots=fates,

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from blockmirror_driver import exception
 from blockmirror_driver.volume.registry import disk_for
 from blockmirror_driver.xml import disk as xml_disk
+from tests.unit import INPUTS
 from tests.unit.volume import cases
 from tests.unit.xml.schema import SchemaTestCase
 
@@ -75,7 +76,7 @@ class TestWhateverThereIs(SchemaTestCase):
         for note in disk.notes:
             self.assertTrue(note.isprintable(), repr(note))
 
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=max(300, INPUTS))
     @given(st.sampled_from(sorted(cases.DATA)), _changes(), st.booleans())
     def test_some_fields(self, kind: str, changes: dict[str, Any], nested: bool) -> None:
         data = {**cases.DATA[kind], **changes}
