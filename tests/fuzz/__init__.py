@@ -11,3 +11,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+"""Properties of the unit tests on many more inputs than each run of them has the time for."""
+
+#: How many inputs each property gets at least, for ``tests.unit``, which reads it at its import.
+INPUTS_VARIABLE = 'BLOCKMIRROR_INPUTS'

@@ -34,7 +34,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit import INPUTS_VARIABLE
+from tests.fuzz import INPUTS_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / 'doc/source/contributor/fuzz.csv'

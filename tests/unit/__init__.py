@@ -17,8 +17,9 @@ import os
 
 import hypothesis
 
-#: How many inputs each property gets at least; a campaign of ``tests.fuzz`` sets it.
-INPUTS_VARIABLE = 'BLOCKMIRROR_INPUTS'
+from tests.fuzz import INPUTS_VARIABLE
+
+#: How many inputs each property gets at least.
 INPUTS = int(os.environ.get(INPUTS_VARIABLE, '100'))
 
 # A deadline per example fails on a busy machine, and says nothing about the code.
