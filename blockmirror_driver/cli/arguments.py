@@ -175,6 +175,7 @@ def add_copy_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f'--{name}', action=flag, default=None, help=text)
     add_times(group)
     add_convergence(group)
+    add_latency(group)
     add_verification(group)
     add_permissions(group)
 
@@ -215,6 +216,17 @@ def add_convergence(group: argparse._ArgumentGroup) -> None:
         type=seconds,
         metavar='SECONDS',
         help='over which that is judged: a tenth of what is moved has to be gained',
+    )
+
+
+def add_latency(group: argparse._ArgumentGroup) -> None:
+    """Add ``--latency-target``."""
+    group.add_argument(
+        '--latency-target',
+        type=pause,
+        metavar='SECONDS',
+        help='slow the copy down while writes of the guest take longer than that on average; 0 is '
+        'no target',
     )
 
 
@@ -272,6 +284,7 @@ def copy_options(parsed: argparse.Namespace) -> dict[str, Any]:
         'probe_timeout',
         'convergence',
         'convergence_window',
+        'latency_target',
         'verify_contents',
         'verify_pause',
     )

@@ -82,6 +82,7 @@ class Copy(RunningCommand):
         arguments.add_key(group)
         arguments.add_permissions(group)
         arguments.add_convergence(group)
+        arguments.add_latency(group)
         arguments.add_verification(group)
         arguments.add_attempts(parser)
         arguments.add_events(parser)
@@ -205,6 +206,7 @@ def overrides(parsed: argparse.Namespace, *, exists: bool) -> dict[str, Any]:
         'pivot_behind_libvirt': parsed.pivot_behind_libvirt,
         'convergence': parsed.convergence,
         'convergence_window': parsed.convergence_window,
+        'latency_target': parsed.latency_target,
         'verify_contents': parsed.verify_contents,
         'verify_pause': parsed.verify_pause,
         'copy_timeout': parsed.timeout,

@@ -60,6 +60,19 @@ Possible values: 0, or a power of two from 512 to 67108864.
 Bytes of data in flight between source and destination; 0 leaves it to QEMU (16 MiB).
 """,
     ),
+    cfg.FloatOpt(
+        'latency_target',
+        default=0.0,
+        min=0.0,
+        help="""
+Seconds that a write of the guest to the disk may take, on average, while it is copied; 0 is no
+target.
+
+While its writes take longer the copy is slowed down, to 1 MiB/s at the least and never to less
+than the guest dirties; while they don't it may go faster, up to ``bandwidth``. Say what they take
+without a copy, and half of that again. ``buf_size`` is 1 MiB then where it is not set.
+""",
+    ),
     cfg.BoolOpt(
         'synchronous_writes',
         default=False,

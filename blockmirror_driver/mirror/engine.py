@@ -248,6 +248,13 @@ class Mirror:
         self._domain.set_speed(self._dev, bandwidth)
         self._watch.speed_changed(bandwidth)
 
+    def throttle(self, bandwidth: BytesPerSecond) -> None:
+        """As :meth:`set_speed`, for a limit that changes all the time."""
+        self._watch.drain()
+        if self.state in RUNNING:
+            self._domain.set_speed(self._dev, bandwidth)
+            self._watch.throttled(bandwidth)
+
     def close(self) -> None:
         """Stop listening. The job is left as it is. A second call does nothing."""
         self._watch.close()

@@ -35,6 +35,8 @@ QMP = 'qmp'
 #: QEMU's mirror takes a granularity of 512 bytes to 64 MiB (qapi/block-core.json).
 GRANULARITY_MIN, GRANULARITY_MAX = 512, 64 * 1024 * 1024
 #: libvirt's typed parameters are unsigned long long, QEMU's are signed (libvirt.h).
+#: QEMU moves a whole buffer at once and pauses then: a copy that is slow is to be even, too.
+GENTLE_BUF_SIZE = Bytes(1 << 20)
 LARGEST = (1 << 63) - 1
 _TIMES = (
     'copy_timeout',
@@ -65,6 +67,8 @@ class CopyOptions:
     ``convergence`` is what to do when a copy gained next to nothing on the guest within
     ``convergence_window``: ``go-on``, ``abort``, or ``synchronous``: have the running copy send
     the guest's writes to both sides.
+    ``latency_target`` (seconds, 0 is none) slows the copy down while the guest's writes take
+    longer than that on average; ``buf_size`` is then 1 MiB where it is not given.
     ``verify_contents`` has both sides compared before the end, and ``verify_pause`` is for how
     many seconds the guest may be stopped for blocks that it writes all the time.
     ``pivot_behind_libvirt`` lets a copy by ``qmp`` pivot, after which libvirt's live XML is
@@ -87,6 +91,7 @@ class CopyOptions:
     allow_larger: bool = False
     pivot_behind_libvirt: bool = False
     quiesce: bool = False
+    latency_target: Seconds = Seconds(0.0)
     verify_contents: bool = False
     verify_pause: Seconds = Seconds(1.0)
     copy_timeout: Seconds = Seconds(86400.0)
@@ -116,10 +121,17 @@ class CopyOptions:
                 raise exception.UsageError(f'{name} must be more than 0 seconds: {value}')
         if self.convergence not in CONVERGENCE:
             raise exception.UsageError(f'no such policy: {self.convergence[:40]!r}')
+        if not 0 <= self.latency_target < float('inf'):
+            raise exception.UsageError(f'latency_target is out of range: {self.latency_target}')
         if not 0 <= self.verify_pause < float('inf'):
             raise exception.UsageError(f'verify_pause is out of range: {self.verify_pause}')
         if not 0 <= self.hold_until < float('inf'):
             raise exception.UsageError(f'hold_until is no time: {self.hold_until}')
+
+    @property
+    def buffer(self) -> Bytes:
+        """Bytes in flight that are asked for; 0 leaves it to the hypervisor."""
+        return self.buf_size or (GENTLE_BUF_SIZE if self.latency_target else Bytes(0))
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts | None = None, **overrides: Any) -> CopyOptions:

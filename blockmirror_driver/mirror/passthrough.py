@@ -293,7 +293,7 @@ def _mirror(names: Names, device: str, options: CopyOptions) -> dict[str, Any]:
     for name, value in (
         ('speed', options.bandwidth),
         ('granularity', options.granularity),
-        ('buf-size', options.buf_size),
+        ('buf-size', options.buffer),
     ):
         if value:
             told[name] = int(value)

@@ -322,6 +322,10 @@ class Watch:
         self.meter.restart()
         self.convergence.restart()
 
+    def throttled(self, bandwidth: BytesPerSecond) -> None:
+        """Take note of a limit that is ours and follows the guest: the measurement goes on."""
+        self._bandwidth = bandwidth
+
     def stalled_too_long(self) -> bool:
         """Tell whether the copy has been STALLED for ``stall_timeout`` seconds."""
         if self.model.state is not JobState.STALLED:
@@ -340,7 +344,7 @@ class Watch:
         """
         allowed = float(self._options.stall_after)
         if self._bandwidth:
-            pause = (self._options.buf_size or DEFAULT_BUF_SIZE) / self._bandwidth
+            pause = (self._options.buffer or DEFAULT_BUF_SIZE) / self._bandwidth
             allowed = max(allowed, 2 * pause)
         return allowed
 

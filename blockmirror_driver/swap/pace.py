@@ -11,7 +11,10 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Slowing the guest down, where that is the policy for a copy that it outruns."""
+"""Who waits for whom: the copy for the guest (``latency_target``), or the guest for the copy.
+
+The latter where that is the policy for a copy that its guest outruns.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from blockmirror_driver import exception
 from blockmirror_driver.mirror import copy_mode
 from blockmirror_driver.mirror.engine import Mirror
 from blockmirror_driver.mirror.options import SYNCHRONOUS
+from blockmirror_driver.mirror.throttle import INTERVAL, Throttle
+from blockmirror_driver.model import BytesPerSecond
 from blockmirror_driver.swap.ledger import Ledger, Swap
 from blockmirror_driver.virt.connection import Hypervisor
 
@@ -35,16 +40,69 @@ class Pace:
         self._swap = swap
         self._ledger = ledger
         self._done = swap.options.convergence != SYNCHRONOUS
+        self._throttle: Throttle | None = None
+        self._looked = -INTERVAL
 
     def is_due(self, mirror: Mirror) -> bool:
         """Whether there is something to do."""
-        return not self._done and mirror.snapshot().diverges
+        return self._is_losing(mirror) or self._is_time()
 
     def keep(self, mirror: Mirror) -> None:
-        """Make the copy synchronous if it is time, once. One that can't be made so goes on."""
-        if not self.is_due(mirror):
+        """Do what is due; what libvirt or QEMU refuse is told, and the copy goes on."""
+        if self._is_losing(mirror):
+            self._done = True
+            self._make_synchronous()
+        if self._is_time():
+            self._looked = self._ledger.clock()
+            self._follow(mirror)
+
+    def set_speed(self, mirror: Mirror, bandwidth: BytesPerSecond) -> None:
+        """Let the copy move as much as an operator wants from now on; 0 is no limit."""
+        try:
+            mirror.set_speed(bandwidth)
+        except exception.BlockmirrorError as error:
+            self._ledger.note(f'the speed could not be changed: {error}')
             return
-        self._done = True
+        if self._throttle is not None:
+            self._throttle.set_ceiling(bandwidth)
+        self._ledger.set_bandwidth(bandwidth)
+
+    def _is_losing(self, mirror: Mirror) -> bool:
+        return not self._done and mirror.snapshot().diverges
+
+    def _is_time(self) -> bool:
+        wanted = self._swap.options.latency_target > 0
+        return wanted and self._ledger.clock() - self._looked >= INTERVAL
+
+    def _follow(self, mirror: Mirror) -> None:
+        options, dev = self._swap.options, self._swap.dev
+        try:
+            domain = self._hypervisor.domain(self._swap.domain_uuid)
+            job = domain.job(dev)
+            if job is None:
+                return
+            if self._throttle is None:
+                ceiling = options.bandwidth
+                self._throttle = Throttle(options.latency_target, ceiling, job.bandwidth)
+            speed = self._throttle.feed(
+                self._ledger.clock(),
+                domain.write_counters(dev),
+                job.cur,
+                mirror.snapshot().progress.dirty_rate,
+            )
+            if speed is not None:
+                took = self._throttle.latency * 1000
+                LOG.info(
+                    'Swap %s: a write takes %.1f ms, so that the copy may move %d bytes/s',
+                    self._swap.id,
+                    took,
+                    speed,
+                )
+                mirror.throttle(speed)
+        except exception.BlockmirrorError as error:
+            LOG.warning('Swap %s: its speed does not follow the guest: %s', self._swap.id, error)
+
+    def _make_synchronous(self) -> None:
         try:
             domain = self._hypervisor.domain(self._swap.domain_uuid)
             copy_mode.make_synchronous(domain, self._swap.dev)

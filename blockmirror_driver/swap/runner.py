@@ -239,7 +239,7 @@ class Runner:
             if request.kind is RequestKind.CANCEL:
                 self._control.cancelled = True
             elif request.kind is RequestKind.SPEED:
-                self._set_speed(mirror, request.argument)
+                self._pace.set_speed(mirror, BytesPerSecond(request.argument))
             else:
                 self._hold.tell(request.kind is RequestKind.HOLD and bool(request.argument))
                 self._ledger.set_hold(self._hold.on)
@@ -247,13 +247,6 @@ class Runner:
             raise _LeftError
         if self._control.cancelled:
             raise exception.Cancelled('cancelled on request; the guest is on the source')
-
-    def _set_speed(self, mirror: Mirror, bandwidth: int) -> None:
-        try:
-            mirror.set_speed(BytesPerSecond(bandwidth))
-            self._ledger.set_bandwidth(bandwidth)
-        except exception.BlockmirrorError as error:
-            self._ledger.note(f'the speed could not be changed: {error}')
 
     def _count(self, mirror: Mirror) -> None:
         try:

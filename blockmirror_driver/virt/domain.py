@@ -38,6 +38,7 @@ import libvirt
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, BytesPerSecond, IoTune, Seconds
 from blockmirror_driver.virt import errors
+from blockmirror_driver.virt.counters import WriteCounters
 from blockmirror_driver.xml import document
 from blockmirror_driver.xml import domain as xml_domain
 from blockmirror_driver.xml import metadata as xml_metadata
@@ -288,6 +289,16 @@ class Domain:
     def thaw(self) -> int:
         """Let them go on; return how many were frozen. Harmless when none was."""
         return self._call('fsThaw', lambda dom: dom.fsThaw())
+
+    def write_counters(self, dev: str) -> WriteCounters:
+        """Return what the guest has written; a copy's own work is not counted."""
+
+        def read(dom: libvirt.virDomain) -> WriteCounters:
+            told = dom.blockStatsFlags(dev)
+            nanoseconds = told['wr_total_times'] + told.get('flush_total_times', 0)
+            return WriteCounters(told['wr_operations'], nanoseconds / 1e9)
+
+        return self._call('blockStatsFlags', read)
 
     # Its vCPUs
 

@@ -38,7 +38,14 @@ from blockmirror_driver.model import Bytes, BytesPerSecond, Disk, IoTune, Second
 from blockmirror_driver.virt.calls import HangingCall
 from blockmirror_driver.virt.capabilities import Versions
 from blockmirror_driver.virt.connection import Hypervisor
-from blockmirror_driver.virt.domain import CopyFlag, Domain, DomainState, JobInfo, RebaseFlag
+from blockmirror_driver.virt.counters import WriteCounters
+from blockmirror_driver.virt.domain import (
+    CopyFlag,
+    Domain,
+    DomainState,
+    JobInfo,
+    RebaseFlag,
+)
 from blockmirror_driver.virt.events import (
     BlockJobEvent,
     BlockJobStatus,
@@ -120,6 +127,7 @@ class FakeDomain(Scripted, Domain):
         self.live_xml = '<domain/>'
         self.stored_xml = '<domain/>'
         self.marked: str | None = None
+        self.written = WriteCounters(0, 0.0)
         self.run_state = DomainState.RUNNING
 
     def __repr__(self) -> str:
@@ -243,6 +251,12 @@ class FakeDomain(Scripted, Domain):
         self._require_running()
         self._done('thaw')
         return 0
+
+    def write_counters(self, dev: str) -> WriteCounters:
+        self._called('write_counters', dev)
+        self._require_running()
+        self._done('write_counters')
+        return self.written
 
     def suspend(self) -> None:
         self._called('suspend')

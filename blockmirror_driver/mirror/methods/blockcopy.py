@@ -59,7 +59,7 @@ class BlockCopy:
             destination.to_xml(),
             bandwidth=options.bandwidth,
             granularity=options.granularity,
-            buf_size=options.buf_size,
+            buf_size=options.buffer,
             flags=flags(options),
         )
 

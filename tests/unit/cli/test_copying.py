@@ -48,6 +48,7 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     'poll_interval': (['--poll-interval', '0.5'], 0.5),
     'probe_timeout': (['--probe-timeout', '16'], 16.0),
     'convergence': (['--convergence', 'abort'], 'abort'),
+    'latency_target': (['--latency-target', '0.02'], 0.02),
     'verify_contents': (['--verify-contents'], True),
     'verify_pause': (['--verify-pause', '0'], 0.0),
     'convergence_window': (['--convergence-window', '60'], 60.0),

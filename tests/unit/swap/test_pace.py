@@ -25,10 +25,13 @@ from blockmirror_driver import exception
 from blockmirror_driver.mirror import copy_mode
 from blockmirror_driver.mirror.engine import Mirror
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.model import Disk, RbdSource
+from blockmirror_driver.mirror.progress import Progress
+from blockmirror_driver.model import BytesPerSecond, Disk, RbdSource, Seconds
 from blockmirror_driver.swap.ledger import Ledger, Swap
 from blockmirror_driver.swap.pace import Pace
 from blockmirror_driver.swap.request import Ending
+from blockmirror_driver.virt.counters import WriteCounters
+from blockmirror_driver.virt.domain import JobInfo
 from tests.unit.fakes import FakeDomain, FakeHypervisor
 
 DISK = Disk(RbdSource('pool', 'image'))
@@ -50,7 +53,8 @@ class PaceTest(testtools.TestCase):
             'swap-1', 'guest', self.domain.uuid, 'vda', DISK, '', DISK,
             CopyOptions(convergence=policy), Ending.PIVOT, None,
         )  # fmt: skip
-        ledger = cast(Ledger, types.SimpleNamespace(note=self.notes.append))
+        told: Any = types.SimpleNamespace(note=self.notes.append, clock=lambda: 0.0)
+        ledger = cast(Ledger, told)
         return Pace(self.hypervisor, swap, ledger)
 
     @staticmethod
@@ -81,6 +85,64 @@ class PaceTest(testtools.TestCase):
         pace.keep(self.mirror(True))
         self.assertIn('could not be made synchronous: QEMU refused', self.notes[0])
         self.assertFalse(pace.is_due(self.mirror(True)))
+
+
+class FollowTest(testtools.TestCase):
+    """With a target the limit follows the guest; without one nobody looks."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.hypervisor = FakeHypervisor()
+        self.domain = self.hypervisor.add(FakeDomain())
+        self.domain.jobs['vda'] = JobInfo(2, BytesPerSecond(0), 0, 1 << 30)
+        self.now = 100.0
+        self.limits: list[int] = []
+
+    def pace(self, **options: Any) -> Pace:
+        swap = Swap(
+            'swap-1', 'guest', self.domain.uuid, 'vda', DISK, '', DISK,
+            CopyOptions(**options), Ending.PIVOT, None,
+        )  # fmt: skip
+        ledger: Any = types.SimpleNamespace(clock=lambda: self.now, note=lambda _text: None)
+        return Pace(self.hypervisor, swap, ledger)
+
+    def mirror(self) -> Mirror:
+        told: Any = types.SimpleNamespace(
+            snapshot=lambda: mock.Mock(diverges=False, progress=Progress()),
+            throttle=self.limits.append,
+        )
+        return cast(Mirror, told)
+
+    def second(self, pace: Pace) -> None:
+        """A second in which the copy moves 64 MiB, and 100 writes take 100 ms each."""
+        self.now += 1.0
+        job = self.domain.jobs['vda']
+        self.domain.jobs['vda'] = JobInfo(2, job.bandwidth, job.cur + (64 << 20), job.end)
+        before = self.domain.written
+        self.domain.written = WriteCounters(before.writes + 100, before.seconds + 10.0)
+        self.assertTrue(pace.is_due(self.mirror()))
+        pace.keep(self.mirror())
+        self.assertFalse(pace.is_due(self.mirror()))
+
+    def test_followed(self) -> None:
+        pace = self.pace(latency_target=Seconds(0.01))
+        for _ in range(4):
+            self.second(pace)
+        self.assertEqual(3, len(self.limits))
+        self.assertEqual(sorted(self.limits, reverse=True), self.limits)
+
+    def test_not_wanted(self) -> None:
+        pace = self.pace()
+        self.assertFalse(pace.is_due(self.mirror()))
+        pace.keep(self.mirror())
+        self.assertEqual([], self.domain.calls)
+
+    def test_libvirt_that_does_not_answer(self) -> None:
+        """The copy goes on as fast as before."""
+        self.domain.fail('write_counters', exception.HypervisorUnavailable('no'))
+        pace = self.pace(latency_target=Seconds(0.01))
+        self.second(pace)
+        self.assertEqual([], self.limits)
 
 
 class CopyModeTest(testtools.TestCase):

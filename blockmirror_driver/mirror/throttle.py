@@ -1,0 +1,105 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""How fast a copy may go so that the guest hardly notices: pure arithmetic on counters.
+
+Storage that is saturated makes everybody wait, the guest's writes too. So the limit follows what
+its writes take: above the target it is cut by a factor, below it is raised by a smaller one, as
+congestion is dealt with elsewhere (additive or not, what converges is a fast cut and a slow rise).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blockmirror_driver.model import BytesPerSecond, Seconds
+from blockmirror_driver.virt.counters import WriteCounters
+
+#: Seconds between two judgements.
+INTERVAL = Seconds(1.0)
+#: No copy is made slower than that, in bytes/s: it would never end.
+FLOOR = BytesPerSecond(1 << 20)
+#: Nor slower than the guest dirties, by this factor.
+_AHEAD = 1.25
+_CUT, _DEEP_CUT, _RISE = 0.7, 0.4, 1.25
+_CALM = 0.8
+#: Fewer writes within an interval say nothing.
+_FEWEST = 3
+#: A change that is smaller is not worth a call.
+_WORTH = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    at: float
+    counters: WriteCounters
+    cur: int
+
+
+class Throttle:
+    """The limit of one copy. One thread feeds it; it reads no clock.
+
+    :param target: seconds that a write of the guest may take, on average.
+    :param ceiling: bytes/s that the copy may move at most; 0 is unlimited.
+    :param speed: the job's limit now.
+    """
+
+    def __init__(
+        self, target: Seconds, ceiling: BytesPerSecond, speed: BytesPerSecond = BytesPerSecond(0)
+    ) -> None:
+        self._target = target
+        self._ceiling = ceiling
+        self._mark: _Mark | None = None
+        #: The limit in force, bytes/s; 0 is none.
+        self.speed = speed
+        #: What a write took in the last interval, seconds; 0 when there were too few.
+        self.latency = Seconds(0.0)
+
+    def set_ceiling(self, ceiling: BytesPerSecond) -> None:
+        """Take another limit from outside, which is in force already."""
+        self._ceiling = self.speed = ceiling
+
+    def feed(
+        self, now: float, counters: WriteCounters, cur: int, dirty_rate: BytesPerSecond
+    ) -> BytesPerSecond | None:
+        """Take one reading; return another limit, or ``None`` to leave it.
+
+        :param cur: bytes that the copy has moved.
+        """
+        mark = self._mark
+        if mark is not None and now - mark.at < INTERVAL:
+            return None
+        self._mark = _Mark(now, counters, cur)
+        if mark is None or cur < mark.cur or counters.writes < mark.counters.writes:
+            return None  # the first, or of another run
+        writes = counters.writes - mark.counters.writes
+        spent = counters.seconds - mark.counters.seconds
+        self.latency = Seconds(spent / writes if writes >= _FEWEST else 0.0)
+        rate = (cur - mark.cur) / (now - mark.at)
+        wanted = self._wanted(rate, dirty_rate)
+        if abs(wanted - self.speed) <= _WORTH * max(wanted, self.speed):
+            return None
+        self.speed = BytesPerSecond(int(wanted))
+        return self.speed
+
+    def _wanted(self, rate: float, dirty_rate: float) -> float:
+        if self.latency > self._target:
+            cut = _DEEP_CUT if self.latency > 2 * self._target else _CUT
+            base = min(self.speed, max(rate, FLOOR)) if self.speed else rate
+            wanted = max(FLOOR, _AHEAD * dirty_rate, base * cut)
+            return min(wanted, self._ceiling) if self._ceiling else wanted
+        # A limit that does not bind any more says that something else does.
+        if self.latency > _CALM * self._target or not self.speed or rate < self.speed / 2:
+            return self.speed
+        wanted = self.speed * _RISE
+        return min(wanted, self._ceiling) if self._ceiling else wanted

@@ -1,0 +1,56 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A copy that gives way to its guest."""
+
+from __future__ import annotations
+
+import libvirt
+
+from tests.functional.base import MIB
+from tests.functional.test_faults import FaultTestCase
+from tests.lab.deadline import wait_until
+from tests.lab.guest.guest import Guest
+
+_BYTES = libvirt.VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES
+
+
+class ThrottleTest(FaultTestCase):
+    def limit(self, guest: Guest) -> int:
+        """Bytes per second that the job may move."""
+        return int(guest.domain.blockJobInfo('vda', _BYTES)['bandwidth'])
+
+    def test_a_target_that_is_never_met(self) -> None:
+        """Slowed down to the floor while the guest writes, and let go when it does not."""
+        source, destination = self.volume('file', filled=True), self.volume('nfs')
+        guest = self.writing_guest(source)
+        running = self.copying(guest, destination, '--latency-target', 0.000001)
+        wait_until(lambda: self.limit(guest) <= 1.2 * MIB, 60, 'the copy is slowed down')
+        self.assertGreaterEqual(self.limit(guest), MIB)
+        self.assertEqual(0, guest.stop_writers().errors)
+        wait_until(lambda: self.limit(guest) >= 2 * MIB, 60, 'the copy goes faster again')
+        self.assertLessEqual(self.limit(guest), 4 * MIB)
+        self.assert_ok(self.command.run('speed', self.swap_id(), '0'))
+        self.assert_ok(running.wait())
+        self.assert_on(guest, destination)
+
+    def test_a_target_that_is_always_met(self) -> None:
+        """Nothing is touched, nor is the limit that an operator gave."""
+        source, destination = self.volume('nfs', filled=True), self.volume('iscsi')
+        guest = self.writing_guest(source)
+        running = self.copying(guest, destination, '--latency-target', 3600)
+        running.wait_copied(16 * MIB)
+        self.assertEqual(4 * MIB, self.limit(guest))
+        self.assert_ok(self.command.run('speed', self.swap_id(), '0'))
+        self.assert_ok(running.wait())
+        self.assert_moved(guest, destination)
