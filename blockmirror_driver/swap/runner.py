@@ -187,8 +187,7 @@ class Runner:
             if self._swap.ending is Ending.FINISH:
                 self._ledger.advance(SwapState.CANCELLING, 'finishing without a pivot')
                 return self._abort(mirror)
-            state = self._pivot(mirror)
-            if state is not JobState.READY:
+            if (state := self._pivot(mirror)) is not JobState.READY:
                 return state
             # Only a certain refusal makes that a guest which dies now has not switched.
             found = mirror.snapshot()
@@ -326,6 +325,8 @@ class Runner:
             mirror, self._swap.options.abort_timeout, lambda: self._control.left
         ):
             return JobState.ABORTING
+        if self._is_foreign():  # since that was looked at: ours was ended, and another begun
+            self._unknown('another tool has taken the disk, and its block job is not ours')
         try:
             return mirror.abort(interrupt=lambda: self._control.left)
         except exception.WrongState as error:

@@ -262,7 +262,8 @@ class FaultFigures(ReportTable):
             for state, reason in fault['impossible'].items():
                 reasons[reason].append(state.upper())
             told = [f'{", ".join(states)}: {reason}' for reason, states in reasons.items()]
-            yield fault['name'], ' '.join([f'{fault["what"].capitalize()}.', *told])
+            what = fault['what'][0].upper() + fault['what'][1:]
+            yield fault['name'], ' '.join([f'{what}.', *told])
         for one in violated:
             yield f'{one["cell"]} (✗)', one['result'].partition('\n')[0]
 

@@ -170,6 +170,13 @@ class CopyTest(WorldTestCase):
         self.assertEqual(0, self.guest.count('abort') + self.guest.count('pivot'))
         self.assertEqual('unknown', self.world.states()[-1])
 
+    def test_one_that_comes_while_the_end_is_written_down_is_not_aborted(self) -> None:
+        self.journal.at[SwapState.CANCELLING] = self.guest.foreign
+        self.world.later(1.0, self.world.service.cancel_local)
+        self.assertRaises(exception.StateUnknown, self.world.run)
+        self.assertEqual(0, self.guest.count('abort'))
+        self.assert_states('copying', 'cancelling', 'unknown')
+
     def test_cancel_does_not_abort_a_foreign_job(self) -> None:
         self.guest.ready_after = None
         self.world.later(6.0, self.guest.foreign)
