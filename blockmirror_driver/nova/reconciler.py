@@ -33,6 +33,7 @@ from blockmirror_driver import exception
 from blockmirror_driver.nova.context import SwapContext
 from blockmirror_driver.nova.duties import MAPPING, NovaDuties
 from blockmirror_driver.nova.notifications import Notifier
+from blockmirror_driver.swap.duties import Duty
 from blockmirror_driver.swap.owner import is_run
 from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.states import SwapState
@@ -129,7 +130,7 @@ class Reconciler:
     def _wait(self) -> float:
         longest: float = self._conf.blockmirror.reconcile_interval
         try:
-            due = [duty.due_at for duty in self._engine.journal.duties.owed()]
+            due = [duty.due_at for duty in self._next()]
         except exception.BlockmirrorError:
             return longest
         return min([longest, *(max(_SHORTEST, at - time.time()) for at in due)])
@@ -140,14 +141,20 @@ class Reconciler:
             if SwapContext.from_json(record.door) and not is_run(record.id, record.owner):
                 self._take_up(record)
         now = time.time()
-        due = [duty.swap_id for duty in self._engine.journal.duties.owed() if duty.due_at <= now]
-        for swap_id in dict.fromkeys(due):
+        for swap_id in [duty.swap_id for duty in self._next() if duty.due_at <= now]:
             if self._stopping.is_set():
                 return
             record = self._engine.journal.record(swap_id)
             # Who runs it does what is owed himself, with more at hand.
             if not is_run(record.id, record.owner):
                 self._duties.settle(swap_id)
+
+    def _next(self) -> list[Duty]:
+        """Return the next step that is owed of each swap: the others wait for it."""
+        found: dict[str, Duty] = {}
+        for duty in self._engine.journal.duties.owed():
+            found.setdefault(duty.swap_id, duty)
+        return list(found.values())
 
     def _take_up(self, record: SwapRecord) -> None:
         with self._lock:

@@ -128,7 +128,8 @@ class Duties:
 
         :param error: the reason, without secrets.
         """
-        wait: float = min(_FIRST_WAIT * 2.0**duty.attempts, _LONGEST_WAIT)
+        # Some are tried for months: the power has to stay a number.
+        wait: float = min(_FIRST_WAIT * 2.0 ** min(duty.attempts, 30), _LONGEST_WAIT)
         due_at = time.time() + wait
         with self._db.write() as db:
             db.execute(

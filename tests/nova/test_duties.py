@@ -252,6 +252,21 @@ class TestReconciler(DutiesCase):
         self.assertEqual(SwapState.REVERTED, self.world.record().state)
         self.assertEqual(BACKWARD, self.cinder.told)
 
+    def test_a_step_that_fails_is_not_tried_again_at_once(self) -> None:
+        """The steps behind it are due all the time, and wait for it."""
+        self.cinder.fails = {'complete': ConnectionError('cinder is away')}
+        self.swap()
+        with (
+            mock.patch('blockmirror_driver.nova.reconciler.is_run', lambda *_: False),
+            mock.patch.object(self.driver.duties, 'settle') as settle,
+        ):
+            self.reconciler.look()
+            settle.assert_not_called()
+            self.assertGreater(self.reconciler._wait(), 1.0)
+            with mock.patch('blockmirror_driver.nova.reconciler.time.time', lambda: 1e12):
+                self.reconciler.look()
+        settle.assert_called_once_with(self.world.id)
+
     def test_a_swap_of_the_command_is_not_ours(self) -> None:
         self.interrupt()
         with mock.patch.object(SwapContext, 'from_json', lambda _text: None):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from dataclasses import replace
 
 from blockmirror_driver.swap import rows
 from blockmirror_driver.swap.duties import Side
@@ -74,6 +75,12 @@ class DutiesTest(JournalTestCase):
         self.assertEqual(300, waits[-1])
         duty = self.journal.duties.owed(swap_id)[0]
         self.assertEqual((12, 'Cinder is away'), (duty.attempts, duty.error))
+
+    def test_one_that_fails_for_ever(self) -> None:
+        """Each five minutes for months, as for a server that was deleted meanwhile."""
+        duty = replace(self.journal.duties.owed(self.owing(SwapState.REVERTED))[0], attempts=9999)
+        before = time.time()
+        self.assertEqual(300, round(self.journal.duties.failed(duty, 'no server') - before))
 
     def test_a_swap_that_something_is_owed_for_is_not_forgotten(self) -> None:
         owing, paid = self.owing(SwapState.CLEANED), self.owing(SwapState.CLEANED)
