@@ -56,6 +56,11 @@ class FormatLuks(PlainCommand):
         if parsed_args.key_file is None and parsed_args.key_id is None:
             raise exception.UsageError('a key is needed', hint='give --key-file or --key-id')
         disk = destination.from_arguments(parsed_args, 'vda', self.app)
+        if disk.driver.format != 'raw':
+            raise exception.UnsupportedVolume(
+                f'a {disk.driver.format} image is encrypted when it is made',
+                hint='qemu-img create -f qcow2 -o encrypt.format=luks,encrypt.key-secret=...',
+            )
         used = checks.in_use(self.app.service.hypervisor, disk.source)
         if used.passed is False or (used.passed is None and not parsed_args.force):
             raise exception.DestinationUnusable(used.detail, hint='nothing was written')

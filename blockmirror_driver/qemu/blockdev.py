@@ -88,8 +88,11 @@ def of(disk: Disk, prefix: str) -> Blockdev:
         key = _value(disk, disk.encryption.secret)
         if key is None:
             raise exception.SecretUnavailable(f'{name}: its key did not come with it')
-        options = {'driver': 'luks', 'key-secret': key_id, 'file': protocol}
-        return Blockdev('luks', options, {**secrets, key_id: key}, name)
+        secrets = {**secrets, key_id: key}
+        if disk.driver.format == 'raw':
+            options = {'driver': 'luks', 'key-secret': key_id, 'file': protocol}
+            return Blockdev('luks', options, secrets, name)
+        options['encrypt'] = {'format': 'luks', 'key-secret': key_id}
     return Blockdev(disk.driver.format, options, secrets, name)
 
 

@@ -390,7 +390,9 @@ def of_destination(subject: Subject, disk: Disk) -> list[Check]:
     looked = passed('image', f'{disk.driver.format}, and refers to no other file')
     opened = passed('destination-opens', f'opened in {probe.elapsed:.1f} s')
     whole = probe.capacity
-    if disk.encryption is not None and probe.capacity != subject.size:
+    # A qcow2 has the LUKS header outside of what a guest sees.
+    headed = disk.encryption is not None and disk.driver.format == 'raw'
+    if headed and probe.capacity != subject.size:
         whole = _whole(subject, disk)
     found = sizes.Sizes(subject.size, probe.capacity, whole)
     told = sizes.judge(found, disk, allow_larger=subject.request.options.allow_larger)

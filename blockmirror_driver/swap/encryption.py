@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Disk
+from blockmirror_driver.volume.encryption import FORMATS
 from blockmirror_driver.xml.domain import DomainDisk
 
 
@@ -33,7 +34,7 @@ def judge(live: DomainDisk, destination: Disk, *, decrypt: bool) -> str:
             "the guest's disk is encrypted by something else than LUKS of QEMU",
             hint='move it offline',
         )
-    if after is not None and destination.driver.format != 'raw':
+    if after is not None and destination.driver.format not in FORMATS:
         raise exception.EncryptedVolume(
             f'LUKS in a {destination.driver.format} image is not supported',
             hint='use a raw volume',

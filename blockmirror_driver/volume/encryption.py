@@ -28,6 +28,8 @@ from blockmirror_driver.volume.connection_info import ConnectionInfo
 
 #: What LUKS takes (LUKS_PASSPHRASE limits of cryptsetup, 512 KiB) and more than any key has.
 LARGEST_KEY = 8192
+#: A raw volume begins with the header; a qcow2 has it beside its own, and encrypts clusters.
+FORMATS = ('raw', 'qcow2')
 
 
 def applied(info: ConnectionInfo, disk: Disk, key: Secret | None) -> Disk:
@@ -36,7 +38,7 @@ def applied(info: ConnectionInfo, disk: Disk, key: Secret | None) -> Disk:
     :param key: the passphrase, byte for byte. With one, the volume is LUKS whatever the
         connection_info says of it: backends do not always know.
     :raise EncryptedVolume: it is encrypted, and no key was given.
-    :raise UnsupportedVolume: LUKS is within an image format, which nobody makes on purpose.
+    :raise UnsupportedVolume: the image's format knows no LUKS.
     :raise UsageError: the key is empty or longer than :data:`LARGEST_KEY`.
     """
     if key is None:
@@ -45,7 +47,7 @@ def applied(info: ConnectionInfo, disk: Disk, key: Secret | None) -> Disk:
         return disk
     if not 0 < len(key) <= LARGEST_KEY:
         raise exception.UsageError(f'a key has 1 to {LARGEST_KEY} bytes')
-    if disk.driver.format != 'raw':
+    if disk.driver.format not in FORMATS:
         raise exception.UnsupportedVolume(
             f'LUKS in a {disk.driver.format} image is not supported', hint='use a raw volume'
         )

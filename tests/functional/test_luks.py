@@ -33,7 +33,7 @@ from tests.lab.guest.domain import Domain
 from tests.lab.guest.guest import Guest
 from tests.lab.keys import folder_keys
 from tests.lab.process import run
-from tests.lab.volumes import Volume
+from tests.lab.volumes import NfsVolume, Volume
 
 #: Bytes of the header that QEMU 7.2 writes.
 HEADER = 2068480
@@ -233,6 +233,43 @@ class LuksTest(LabTestCase):
         self.assertEqual(SIZE, guest.size('vda'))
         guest.wait_acked(20)
         self.survived(guest, volume)
+
+    def test_within_a_qcow2(self) -> None:
+        """To one, started from it, and on to a raw volume."""
+        source, last = self.volume('file', filled=True), self.luks('iscsi')
+        guest = self.writing_guest(source)
+        path = self.lab.nfs.path / f'volume-{uuid.uuid4()}'
+        self.addCleanup(path.unlink, missing_ok=True)
+        key = self.keys[last.id]
+        options = 'encrypt.format=luks,encrypt.key-secret=key'
+        argv = ['qemu-img', 'create', '-q', '-f', 'qcow2', '-o', options]
+        run([*argv, '--object', f'secret,id=key,file={key}', str(path), str(SIZE)])
+        path.chmod(0o666)
+        told = {'name': path.name, 'format': 'qcow2', 'encrypted': True}
+        nfs = NfsVolume(self.lab)
+        self.assert_error(
+            self.command.run('format-luks', self.connection(nfs, **told), '--key-file', key),
+            3,
+            'is encrypted when it is made',
+        )
+        self.assert_ok(self.swap(guest, nfs, '--key-file', key, **told))
+        for inactive in (False, True):
+            disk = self.source_of(guest, inactive=inactive)
+            self.assertEqual(['qcow2'], [one.get('type') for one in disk.findall('driver')])
+            self.assertTrue(self.encryption(guest, inactive=inactive))
+        guest.wait_acked(20)
+        self.assertEqual(0, guest.stop_writers().errors)
+        checksum = guest.crc('vda', 0, SIZE)
+        guest.poweroff()
+        guest.boot()
+        self.assertEqual(checksum, guest.crc('vda', 0, SIZE))
+        guest.start_writers(blocks=256, delay_us=2000)
+        guest.wait_acked(20)
+        self.assert_ok(self.move(guest, last))
+        self.assert_on(guest, last)
+        guest.wait_acked(20)
+        self.survived(guest, last)
+        self.assert_nothing_left(guest)
 
     def test_a_crash_on_either_side_of_the_copy(self) -> None:
         """Recovered without the key: libvirt has it, and forgets it when nobody cites it."""

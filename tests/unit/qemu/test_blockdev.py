@@ -166,6 +166,20 @@ class OptionsTest(testtools.TestCase):
         self.assertIn('backing', qcow2.options)
         self.assertIsNone(qcow2.options['backing'])
 
+    def test_luks_in_a_qcow2(self) -> None:
+        """It is qcow2's own option; the key is a secret of the tool's."""
+        cited = SecretRef(SecretUsage.VOLUME, usage='key')
+        disk = Disk(
+            FileSource('/x'),
+            driver=Driver(format='qcow2'),
+            encryption=Encryption(cited),
+            secrets=(SecretSpec(SecretUsage.VOLUME, 'key', Secret('c4n4ry')),),
+        )
+        made = blockdev.of(disk, 'it')
+        self.assertEqual(('qcow2', 'qcow2'), (made.format, made.options['driver']))
+        self.assertEqual({'format': 'luks', 'key-secret': 'it-key'}, made.options['encrypt'])
+        self.assertEqual({'it-key': Secret('c4n4ry')}, made.secrets)
+
     def test_nothing_is_injected(self) -> None:
         """Names with the separators of QEMU's other syntaxes stay one value each."""
         hostile = 'x,file.driver=file:conf=/etc/passwd"}\',={"a'

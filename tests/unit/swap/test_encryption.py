@@ -48,7 +48,10 @@ class TestJudge(unittest.TestCase):
         self.assertIn('--decrypt', caught.exception.hint)
 
     def test_within_an_image_format(self) -> None:
-        after = replace(_LUKS, driver=Driver('qcow2'))
+        qcow2 = replace(_LUKS, driver=Driver('qcow2'))
+        plain = live(_PLAIN, encrypted=False)
+        self.assertIn('plain to LUKS', encryption.judge(plain, qcow2, decrypt=False))
+        after = replace(_LUKS, driver=Driver('vmdk'))
         with self.assertRaises(exception.EncryptedVolume):
             encryption.judge(live(_PLAIN, encrypted=False), after, decrypt=True)
 
