@@ -26,6 +26,8 @@ from tests.cloud.server import Host, Server
 LUKS = {'rbd1-luks-128': ('rbd1', 128), 'rbd2-luks-256': ('rbd2', 256)}
 #: To derive a key takes two seconds of a processor, which a busy machine may not have soon.
 PATIENT = {'blockmirror:probe_timeout': '90'}
+#: Seconds for a move: each byte of the gibibyte is encrypted, the zeros too.
+MOVED_S = 600.0
 #: How libvirt shows that a secret is for a volume.
 _VOLUME = "<usage type='volume'>"
 #: What the usages of our own secrets begin with.
@@ -55,6 +57,7 @@ class EncryptedTestCase(CloudTestCase):
         """Retype a volume that the guest writes to; nothing is lost, and its secret is right."""
         self.writing(server, dev)
         self.api.retype(volume, volume_type)
+        self.api.wait_moved(volume.id, MOVED_S)
         volume = self.assert_moved(server, volume, dev, volume_type.partition('-')[0])
         self.assertEqual(volume_type, volume.volume_type)
         self.assert_kept(server, volume, dev)

@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from tests.cloud.encrypted import PATIENT, EncryptedTestCase, passphrases
+from tests.cloud.encrypted import MOVED_S, PATIENT, EncryptedTestCase, passphrases
 from tests.cloud.interrupted import InterruptedTestCase
 
 
@@ -54,25 +54,56 @@ class EncryptedTest(EncryptedTestCase):
         backend = 'rbd2' if volume.backend == 'rbd1' else 'rbd1'
         self.writing(server, dev)
         self.api.migrate(volume, backend)
+        self.api.wait_moved(volume.id, MOVED_S)
         volume = self.assert_moved(server, volume, dev, backend)
         self.assertEqual(key_id, self.api.key_id(volume.id))
         self.assert_kept(server, volume, dev)
 
-    def test_a_backend_that_formats_nothing(self) -> None:
-        """Cinder's target class leaves that to os-brick, which has no device of a network disk."""
-        self.api.volume_type('iscsi1-luks', {'volume_backend_name': 'iscsi1'}, luks_bits=256)
+    def test_without_a_server(self) -> None:
+        """cinder-volume copies through the keys: to LUKS, to another key, and back."""
         server = self.server()
         volume, dev = self.attached(server, 'rbd1')
         self.writing(server, dev)
-        self.api.retype(volume, 'iscsi1-luks')
-        ended = self.api.wait_moved(volume.id)
-        self.assertEqual(
-            ('in-use', 'error', 'rbd1'), (ended.status, ended.migration_status, ended.volume_type)
-        )
-        server.wait_acked(20)
-        self.assert_survived(server, ended, dev)
-        self.assert_agreed(server, ended, dev)
-        self.assert_kept(server, ended, dev)
+        server.stop_writers(dev)
+        checksum = server.crc(dev, 0, 256 << 20)
+        self.api.detach(server, volume)
+        for volume_type in ('rbd2-luks-256', 'rbd1-luks-128', 'rbd2'):
+            self.api.retype(volume, volume_type)
+            volume = self.api.wait_moved(volume.id, MOVED_S)
+            self.assertEqual(
+                ('available', 'success', volume_type),
+                (volume.status, volume.migration_status, volume.volume_type),
+            )
+            dev = self.api.attach(server, volume)
+            self.assertEqual(checksum, server.crc(dev, 0, 256 << 20), volume_type)
+            self.assert_kept(server, volume, dev)
+            self.api.detach(server, volume)
+        self.assert_not_told()
+
+    def test_backends_whose_volumes_do_not_fit(self) -> None:
+        """Refused, and all is as it was.
+
+        Cinder's target class leaves formatting to os-brick, which has no device of a network
+        disk. Its nfs driver makes an encrypted qcow2 and calls it raw, so that Nova formats the
+        file once more.
+        """
+        server = self.server()
+        volume, dev = self.attached(server, 'rbd1')
+        for backend in ('iscsi1', 'nfs1'):
+            name = f'{backend}-luks'
+            specs = {'volume_backend_name': backend, **PATIENT}
+            self.api.volume_type(name, specs, luks_bits=256)
+            self.writing(server, dev)
+            self.api.retype(volume, name)
+            ended = self.api.wait_moved(volume.id, MOVED_S)
+            self.assertEqual(
+                ('in-use', 'error', 'rbd1'),
+                (ended.status, ended.migration_status, ended.volume_type),
+            )
+            server.wait_acked(20)
+            self.assert_survived(server, ended, dev)
+            self.assert_agreed(server, ended, dev)
+            self.assert_kept(server, ended, dev)
 
 
 class KilledTest(EncryptedTestCase, InterruptedTestCase):
@@ -81,11 +112,9 @@ class KilledTest(EncryptedTestCase, InterruptedTestCase):
         server = self.server()
         volume, dev = self.attached(server, 'rbd1')
         for where, volume_type, ends in (
-            ('after:prepared', 'rbd2-luks-256', 'error'),
-            ('after:pivoted', 'rbd2-luks-256', 'success'),
-            ('before:secret', 'rbd1-luks-128', 'success'),
-            ('after:secret', 'rbd2-luks-256', 'success'),
-            ('after:disconnect-old', 'rbd1', 'success'),
+            ('before:planned', 'rbd2-luks-256', 'error'),
+            ('after:disconnect-old', 'rbd2-luks-256', 'success'),
+            ('after:secret', 'rbd1-luks-128', 'success'),
         ):
             self.doom(where)
             self.writing(server, dev)
