@@ -45,9 +45,11 @@ from blockmirror_driver.model import (
     NfsSource,
     RbdSource,
     Seconds,
+    Secret,
 )
 from blockmirror_driver.qemu import copy
 from blockmirror_driver.volume import initiator, portals
+from blockmirror_driver.volume import key_manager as castellan_key
 from blockmirror_driver.volume.registry import disk_for
 
 LOG = log.getLogger(__name__)
@@ -62,6 +64,8 @@ _CEPH_FORGETS = 31.0
 #: Seconds that Cinder may take from asking for a leftover's deletion to having moved its
 #: attachments, which is one query, and between two looks.
 _MOVED_WITHIN, _MOVED_LOOK = 60.0, 0.2
+#: Who encrypts, in Cinder's words: QEMU, on behalf of the guest's host.
+_FRONT_END = 'front-end'
 
 
 class VolumeManager(manager.VolumeManager):
@@ -108,8 +112,7 @@ class VolumeManager(manager.VolumeManager):
             raise _failed(exc) from exc
 
     def _copy_by_qemu(self, ctxt: Any, src_vol: Any, dest_vol: Any, remote: str | None) -> None:
-        if src_vol.encryption_key_id or dest_vol.encryption_key_id:
-            raise exception.EncryptedVolume('the volume is encrypted')
+        key, key_to = (self._passphrase(ctxt, one) for one in (src_vol, dest_vol))
         properties = volume_utils.brick_get_connector_properties(
             self.configuration.use_multipath_for_image_xfer,
             self.configuration.enforce_multipath_for_image_xfer,
@@ -120,8 +123,8 @@ class VolumeManager(manager.VolumeManager):
         if name:
             properties['initiator'] = name
         with (
-            _Connected(self, ctxt, dest_vol, properties, remote in ('dest', 'both')) as to,
-            _Connected(self, ctxt, src_vol, properties, remote in ('src', 'both')) as origin,
+            _Connected(self, ctxt, dest_vol, properties, remote in ('dest', 'both'), key_to) as to,
+            _Connected(self, ctxt, src_vol, properties, remote in ('src', 'both'), key) as origin,
         ):
             wishes = self._wishes(ctxt, src_vol, dest_vol, to)
             try:
@@ -139,10 +142,30 @@ class VolumeManager(manager.VolumeManager):
                 raise
         LOG.info('Volume %s was copied to %s: %s', src_vol.id, dest_vol.id, copy.describe(copied))
 
+    def _passphrase(self, ctxt: Any, volume: Any) -> Secret | None:
+        """Return what QEMU opens an encrypted volume with; ``None`` for a plain one.
+
+        :raise EncryptedVolume: its type says that something else than QEMU encrypts it.
+        """
+        if not volume.encryption_key_id:
+            return None
+        try:
+            metadata = volume_utils.check_encryption_provider(volume, ctxt.elevated())
+        except cinder_exception.VolumeDriverException as exc:
+            raise exception.EncryptedVolume(f'volume {volume.id}: {exc}', hint='') from exc
+        if metadata.get('control_location', _FRONT_END) != _FRONT_END:
+            raise exception.EncryptedVolume(
+                f'volume {volume.id}: not by the {_FRONT_END}', hint=''
+            )
+        key = self.key_manager.get(ctxt, volume.encryption_key_id)
+        return castellan_key.passphrase(key.get_encoded())
+
     def _wishes(self, ctxt: Any, src_vol: Any, dest_vol: Any, to: Disk) -> copy.Wishes:
         options = configuration.CONF[configuration.GROUP]
         return copy.Wishes(
+            # What was not written yet reads as anything but zeros through a key.
             target_is_zero=_is_new(src_vol, dest_vol)
+            and to.encryption is None
             and (isinstance(to.source, RbdSource | NfsSource) or _reads_zeros(ctxt, dest_vol)),
             bandwidth=BytesPerSecond(options.bandwidth),
             verify=options.offline_verify,
@@ -168,16 +191,17 @@ def _wait_for_attachments_to_move(ctxt: Any, leftover: Any) -> None:
 class _Connected:
     """A volume that this host was allowed to open, as a disk; taken back at the end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - all of it is who, what and how
         self,
         owner: VolumeManager,
         ctxt: Any,
         volume: Any,
         properties: dict[str, Any],
         remote: bool,
+        key: Secret | None,
     ) -> None:
         self._manager, self._ctxt, self._volume = owner, ctxt, volume
-        self._properties, self._remote = properties, remote
+        self._properties, self._remote, self._key = properties, remote, key
 
     def __enter__(self) -> Disk:
         asked = rpcapi.VolumeAPI() if self._remote else self._manager
@@ -196,7 +220,7 @@ class _Connected:
 
     def _disk(self, info: dict[str, Any]) -> Disk:
         options = configuration.CONF[configuration.GROUP]
-        disk = disk_for(info)
+        disk = disk_for(info, key=self._key)
         if isinstance(disk.source, IscsiSource):
             return portals.choose(disk, Seconds(options.iscsi_portal_timeout))
         if isinstance(disk.source, RbdSource):

@@ -35,12 +35,21 @@ from blockmirror_driver.model import (
     NfsSource,
     RbdSource,
     Seconds,
+    Secret,
+    SecretUsage,
 )
 from blockmirror_driver.qemu import copy
 
 SOURCE_ID = '0a7f7c10-5f1c-4d0c-9c1b-000000000001'
 TARGET_ID = '0a7f7c10-5f1c-4d0c-9c1b-000000000002'
 CANARY = 'chap-canary-password'
+KEYS = {'old-key': b'\x0a', 'new-key': b'\x0b'}
+LUKS = {
+    'provider': 'luks',
+    'control_location': 'front-end',
+    'cipher': 'aes-xts-plain64',
+    'key_size': 256,
+}
 NFS: dict[str, Any] = {
     'driver_volume_type': 'nfs',
     'data': {'export': '192.0.2.1:/export', 'name': f'volume-{SOURCE_ID}', 'format': 'raw'},
@@ -91,6 +100,12 @@ class Case(testtools.TestCase):
         self.settings = self.useFixture(config_fixture.Config(cfg.CONF))
         self.ctxt = context.get_admin_context()
         self.manager = manager.VolumeManager.__new__(manager.VolumeManager)
+        self.manager.key_manager = mock.Mock()
+        self.manager.key_manager.get = lambda _ctxt, key_id: mock.Mock(
+            **{'get_encoded.return_value': KEYS[key_id]}
+        )
+        self.provider = self.module('volume_utils.db.volume_encryption_metadata_get')
+        self.provider.return_value = {'provider': 'plain'}
         self.manager.configuration = mock.Mock(
             use_multipath_for_image_xfer=False, enforce_multipath_for_image_xfer=False
         )
@@ -185,6 +200,22 @@ class TestCopy(Case):
                 self.run_copy()
                 self.assertIs(expected, self.wished().target_is_zero)
 
+    def test_encrypted(self) -> None:
+        """Each is opened with its own key; what is behind a key is not known to be zero."""
+        self.provider.return_value = LUKS
+        self.there.initialize_connection.return_value = RBD
+        for before, after in ((None, 'new-key'), ('old-key', 'new-key'), ('old-key', None)):
+            with self.subTest(before=before, after=after):
+                self.copied.reset_mock()
+                self.source.encryption_key_id, self.target.encryption_key_id = before, after
+                self.run_copy()
+                for disk, key_id in zip(self.copied.call_args.args, (before, after), strict=False):
+                    expected = [] if key_id is None else [Secret(KEYS[key_id].hex())]
+                    found = [one.value for one in disk.secrets if one.type is SecretUsage.VOLUME]
+                    self.assertEqual(expected, found)
+                    self.assertEqual(key_id is not None, disk.encryption is not None)
+                self.assertIs(after is None, self.wished().target_is_zero)
+
     def test_initiator(self) -> None:
         """The backends hear the name that QEMU logs in by, also on a host without any."""
         connector = self.module('volume_utils.brick_get_connector_properties')
@@ -226,13 +257,14 @@ class TestFallback(Case):
         self.assertEqual((0, 1), (self.copied.call_count, self.stock.call_count))
 
     def test_what_we_do_not_know(self) -> None:
-        """An unknown kind, an encrypted volume, one that does not open, no qemu-img."""
+        """An unknown kind, one that QEMU does not encrypt or open, no qemu-img."""
         unknown = {'driver_volume_type': 'fibre_channel', 'data': {}}
         encrypted = {**ISCSI, 'data': {**ISCSI['data'], 'encrypted': True}}
         for info, key, error in (
             (unknown, None, None),
             (encrypted, None, None),
-            (ISCSI, 'key', None),
+            (ISCSI, 'plain-key', None),
+            (ISCSI, 'back-end-key', None),
             (ISCSI, None, exception.DestinationUnusable('no')),
             (ISCSI, None, exception.UsageError('no qemu-img')),
         ):
@@ -243,6 +275,10 @@ class TestFallback(Case):
                     self.detached.reset_mock()
                     self.there.initialize_connection.return_value = info
                     self.source.encryption_key_id = key
+                    back = {**LUKS, 'control_location': 'back-end'}
+                    self.provider.return_value = (
+                        back if key == 'back-end-key' else {**LUKS, 'provider': 'plain'}
+                    )
                     self.copied.side_effect = error
                     if mode == 'auto':
                         self.run_copy()
