@@ -53,7 +53,10 @@ def verdict(mutant: Mutant, directory: Path) -> str:
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, copy)
     path = copy / mutant.file
-    path.write_text(path.read_text().replace(mutant.old, mutant.new))
+    text = path.read_text()
+    if mutant.old not in text:
+        return 'NOT THERE: the text that it changes is not in the file any more'
+    path.write_text(text.replace(mutant.old, mutant.new))
     argv = [sys.executable, '-m', 'pytest', '-q', '-x', '-p', 'no:cacheprovider', *mutant.tests]
     try:
         done = subprocess.run(

@@ -174,7 +174,7 @@ MUTANTS = (
     ),
     Mutant(
         'P9', 'a job is ended without asking whether its destination answers',
-        f'{_SWAP}/gate.py', '            if self._answers(Seconds(max(_SHORTEST, left))):',
+        f'{_SWAP}/gate.py', '            if self._answers(Seconds(max(_SHORTEST, left)), instead):',
         '            if left is not None:',
         (_FAULTS, '-k', 'no_abort_while_the_destination_hangs'),
     ),
