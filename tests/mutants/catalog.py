@@ -174,8 +174,18 @@ MUTANTS = (
     ),
     Mutant(
         'P9', 'a job is ended without asking whether its destination answers',
-        f'{_SWAP}/gate.py', '            if self._answers(Seconds(max(_SHORTEST, left)), instead):',
-        '            if left is not None:',
+        f'{_SWAP}/gate.py', 'if self._answers(Seconds(max(_SHORTEST, left)), instead):',
+        'if left is not None:',
         (_FAULTS, '-k', 'no_abort_while_the_destination_hangs'),
+    ),
+    Mutant(
+        'P1', 'blocks that differ are taken for the same', f'{_SWAP}/contents.py',
+        'if one != other:', 'if one is other:',
+        ('tests/functional/test_contents.py', '-k', 'not_the_same'),
+    ),
+    Mutant(
+        'P9', 'a guest that was paused is left so', f'{_SWAP}/contents.py',
+        '            _patiently(_let_go_on, self._hypervisor, self._swap)', '            pass',
+        ('tests/unit/swap/test_contents.py',),
     ),
 )  # fmt: skip
