@@ -97,11 +97,7 @@ def unknown(check: str, detail: str) -> Check:
     return Check(check, None, detail)
 
 
-def failed(
-    check: str,
-    error: exception.BlockmirrorError | str,
-    fix: str = '',
-) -> Check:
+def failed(check: str, error: exception.BlockmirrorError | str, fix: str = '') -> Check:
     """A check that failed, with its typed error or a reason and a fix."""
     if isinstance(error, exception.BlockmirrorError):
         return Check(check, False, error.message, error.hint, error)
@@ -285,8 +281,8 @@ def _contents(subject: Subject) -> Check:
     told = contents.refusal(subject.live.disk, request.destination, request.options)
     if told is not None:
         return failed('contents', told.why, told.fix)
-    compared = request.options.verify_contents
-    return passed('contents', 'compared before the pivot' if compared else 'not compared')
+    how = 'compared before the pivot' if request.options.verify_contents else 'not compared'
+    return passed('contents', how)
 
 
 def _block_module(subject: Subject) -> Check:

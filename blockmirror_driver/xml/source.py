@@ -90,6 +90,8 @@ def _build_auth(source: etree._Element, auth: model.Auth | None) -> None:
     ref = auth.secret
     if not grammar.is_generic_name(auth.username):
         raise exception.InvalidDisk("libvirt's schema does not allow this user name in <auth>")
+    if ref.type is model.SecretUsage.VOLUME:
+        raise exception.InvalidDisk('the secret of a volume lets nobody in')
     cited = xml_secret.reference(ref)
     if ref.usage is not None and not grammar.is_object_name(ref.usage):
         raise exception.InvalidDisk("libvirt's schema does not allow this usage of a secret")
