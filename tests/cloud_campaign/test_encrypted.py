@@ -112,8 +112,8 @@ class KilledTest(EncryptedTestCase, InterruptedTestCase):
         server = self.server()
         volume, dev = self.attached(server, 'rbd1')
         for where, volume_type, ends in (
-            ('before:planned', 'rbd2-luks-256', 'error'),
             ('after:disconnect-old', 'rbd2-luks-256', 'success'),
+            ('before:planned', 'rbd1-luks-128', 'error'),
             ('after:secret', 'rbd1-luks-128', 'success'),
         ):
             self.doom(where)
@@ -124,4 +124,5 @@ class KilledTest(EncryptedTestCase, InterruptedTestCase):
             self.restart()
             volume = self.assert_settled(server, volume, dev)
             self.assertEqual(ends, volume.migration_status)
+            print(f'killed {where}: the move ended in {ends}', flush=True)
             self.assert_kept(server, volume, dev)
