@@ -86,7 +86,9 @@ class Cell:
 
     @property
     def stall_bound(self) -> float:
-        """Seconds that a write of the guest may take."""
+        """Seconds that a write of the guest may take; its own disk is not ours to answer for."""
+        if self.state in SWITCHED:
+            return float('inf')
         return STALL_BOUND + (self.fault.lasts if self.state in WINDOWS else 0)
 
 

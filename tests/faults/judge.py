@@ -84,8 +84,8 @@ def settled(scene: Scene, record: int) -> tuple[str, list[str]]:
     return states[-1], states
 
 
-def judge(scene: Scene, result: Result, states: list[str]) -> None:
-    """Judge one cell.
+def judge(scene: Scene, result: Result, states: list[str]) -> bool:
+    """Judge one cell; tell whether the guest has moved.
 
     :raise Violation: a promise is broken; the text begins with which.
     """
@@ -103,14 +103,16 @@ def judge(scene: Scene, result: Result, states: list[str]) -> None:
             raise Violation(f'P2: exit code {result.code}, and in the end the swap is {end}')
     if end == 'unknown':
         _judge_unknown(scene)
-        return
+        return False
     if end not in (*_ENDED, 'none'):
         raise Violation(f'P6: after recovery the swap is {end}')
-    moved = end == 'cleaned' or (end == 'none' and result.code in (0, 8))
-    if scene.cell.state is S.FINISHED and moved:
+    copied = scene.cell.state is S.FINISHED
+    moved = end == 'cleaned' or (end == 'none' and result.code in (0, 8) and not copied)
+    if copied and moved:
         raise Violation('P2: a copy without a pivot has moved the guest')
     _judge_guest(scene, scene.destination if moved else scene.source, moved=moved)
     _judge_leftovers(scene)
+    return moved
 
 
 def _judge_guest(scene: Scene, there: Volume, *, moved: bool) -> None:

@@ -161,11 +161,11 @@ class Stand:
                 scene.store(None)  # as an operator would
             end, states = judge.settled(scene, record)
             told['end'], told['states'] = end, states
-            judge.judge(scene, result, states)
+            moved = judge.judge(scene, result, states)
             bound = scene.cell.stall_bound
             if scene.cell.fault.answers and (longest is None or longest > bound * 1000):
                 raise Violation(f'P9: a write of the guest took {longest} ms')
-            self._go_on(scene, end)
+            self._go_on(scene, moved=moved, known=end != 'unknown')
         except BaseException:
             if scene.running is not None:
                 scene.process.process.kill()
@@ -268,16 +268,15 @@ class Stand:
 
     # -- afterwards --------------------------------------------------------------------------
 
-    def _go_on(self, scene: Scene, end: str) -> None:
+    def _go_on(self, scene: Scene, *, moved: bool, known: bool) -> None:
         """Keep what the guest is on, and give the other up."""
         self._exact = scene.exact
-        if end == 'unknown':
+        if not known:
             self._volume = None
             self._leave()
             self._delete(scene.source)
             self._delete(scene.destination)
             return
-        moved = end == 'cleaned'
         self._volume = scene.destination if moved else scene.source
         self._delete(scene.source if moved else scene.destination)
         spoilt = scene.cell.fault.name == 'secret-undefined' and moved
