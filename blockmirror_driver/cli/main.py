@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from typing import Final
 
@@ -48,7 +49,11 @@ def run(app: BlockmirrorApp, argv: list[str]) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run ``blockmirror`` with ``argv`` (default: the process's own) and return its exit code."""
+    """Run ``blockmirror`` with ``argv`` (default: the process's own) and return its exit code.
+
+    This process and QEMU's tools that it starts leave no core file: it would hold secrets.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return run(BlockmirrorApp(), sys.argv[1:] if argv is None else argv)
 
 

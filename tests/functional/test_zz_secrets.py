@@ -18,6 +18,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import signal
 import threading
 from pathlib import Path
 from urllib.parse import quote
@@ -107,6 +108,20 @@ class SecretsTest(LabTestCase):
             secret = self.lab.connect().secretLookupByUUIDString(name)
             self.assertIn("private='yes'", secret.XMLDesc(0))
         self.assert_survived(guest, destination)
+
+    def test_no_core_file_is_left(self) -> None:
+        """One of a process that dies of a signal would hold what it knew."""
+        source, destination = self.volume('file', filled=True), self.volume('iscsi')
+        guest = self.writing_guest(source)
+        argv = ['swap', guest.name, 'vda', self.connection(destination), '--hold']
+        running = self.command.start(*argv, '--events', 'jsonl')
+        running.wait_state('held')
+        limits = Path(f'/proc/{running.process.pid}/limits').read_text().splitlines()
+        (core,) = (line for line in limits if line.startswith('Max core file size'))
+        self.assertEqual(['0', '0', 'bytes'], core.split()[-3:])
+        running.kill(signal.SIGINT)
+        self.assertEqual(5, running.wait().code)
+        guest.stop_writers()
 
     def test_a_planted_canary_is_found(self) -> None:
         """The search itself works, in each form in which a secret may be written."""

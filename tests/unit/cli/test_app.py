@@ -21,6 +21,8 @@ import subprocess
 import sys
 from unittest import mock
 
+import testtools
+
 from blockmirror_driver import exception
 from blockmirror_driver.cli import app, main
 from tests.unit.cli import fakes
@@ -69,6 +71,21 @@ class TestCommands(fakes.CommandTestCase):
         self.assertEqual((0, ''), (ran.code, ran.err))
         self.assertIn('--reuse-external', ran.out)
         subprocess.run(['bash', '-n'], input=ran.out, text=True, check=True)
+
+
+class TestProcess(testtools.TestCase):
+    def test_leaves_no_core_file(self) -> None:
+        """Whatever the shell allows."""
+        code = (
+            'import resource\n'
+            'from blockmirror_driver.cli import main\n'
+            'main.main(["help", "list"])\n'
+            'print(resource.getrlimit(resource.RLIMIT_CORE))\n'
+        )
+        done = subprocess.run(
+            [sys.executable, '-c', code], capture_output=True, text=True, check=True
+        )
+        self.assertEqual('(0, 0)', done.stdout.splitlines()[-1])
 
 
 class TestUsage(fakes.CommandTestCase):
