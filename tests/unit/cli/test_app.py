@@ -73,7 +73,7 @@ class TestCommands(fakes.CommandTestCase):
         subprocess.run(['bash', '-n'], input=ran.out, text=True, check=True)
 
 
-class TestProcess(testtools.TestCase):
+class TestCoreFile(testtools.TestCase):
     def test_leaves_no_core_file(self) -> None:
         """Whatever the shell allows."""
         code = (
