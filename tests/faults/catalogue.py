@@ -31,7 +31,7 @@ KINDS = ('rbd', 'iscsi', 'nfs', 'file')
 SERVED = ('iscsi', 'nfs', 'rbd')
 #: A volume behind a server that fails when it is told to.
 FAILING = 'failing'
-#: Seconds that a write of the guest may take while a destination that is not its own hangs.
+#: Seconds for which the guest may stand still while a destination that is not its own hangs.
 STALL_BOUND = 5.0
 #: Between a probe and the open, and between it and the pivot, a moment remains in which a
 #: destination that begins to hang takes the guest with it. The process stands still there.
@@ -48,7 +48,8 @@ class Fault:
     :ivar source: the source's backend; empty for any that the fault leaves alone
     :ivar alone: it breaks what other guests need
     :ivar lasts: seconds after which it is mended, at the latest when our process has ended
-    :ivar bites: seconds that our process stands still after the strike, where it does
+    :ivar bites: seconds that our process stands still after the strike, where it does: long enough
+        that what was READY has to be asked again, see ``swap/gate.py``
     :ivar answers: the guest must not stall, and the command has to answer meanwhile
     :ivar impossible: why it can't be made in a state
     """
@@ -86,7 +87,7 @@ class Cell:
 
     @property
     def stall_bound(self) -> float:
-        """Seconds that a write of the guest may take; its own disk is not ours to answer for."""
+        """Seconds for which the guest may stand still; its own disk's are not ours."""
         if self.state in SWITCHED:
             return float('inf')
         return STALL_BOUND + (self.fault.lasts if self.state in WINDOWS else 0)
@@ -118,15 +119,15 @@ FAULTS = (
     Fault('guest-destroyed', 'the guest is destroyed', 'P1'),
     Fault(
         'destination-killed', "the destination's server is killed, and started again", 'P9',
-        SERVED, alone=True, lasts=8.0, answers=True,
+        SERVED, alone=True, lasts=8.0, bites=2.0, answers=True,
     ),
     Fault(
         'destination-hung', "the destination's server hangs, and goes on", 'P9',
-        SERVED, alone=True, lasts=8.0, answers=True,
+        SERVED, alone=True, lasts=8.0, bites=2.0, answers=True,
     ),
     Fault(
         'destination-cut-off', "the link to the destination's server is down, and up again", 'P9',
-        SERVED, source='file', alone=True, lasts=8.0, answers=True,
+        SERVED, source='file', alone=True, lasts=8.0, bites=2.0, answers=True,
     ),
     Fault(
         'destination-full', 'writes at some places of the destination fail: no space left', 'P3',
@@ -142,7 +143,7 @@ FAULTS = (
     ),
     Fault(
         'osd-stopped', 'the OSD of the Ceph cluster hangs for longer than we wait', 'P9',
-        ('rbd',), alone=True, lasts=14.0, answers=True,
+        ('rbd',), alone=True, lasts=14.0, bites=2.0, answers=True,
     ),
     Fault(
         'client-blocklisted', "Ceph locks out the client that has the destination open", 'P3',
@@ -154,16 +155,16 @@ FAULTS = (
     ),
     Fault(
         'target-removed', 'the iSCSI target is removed, and made again', 'P3',
-        ('iscsi',), alone=True, lasts=8.0, answers=True,
+        ('iscsi',), alone=True, lasts=8.0, bites=2.0, answers=True,
     ),
     Fault('chap-changed', 'the iSCSI target wants another name and password', 'P3', ('iscsi',)),
     Fault(
         'nfs-stopped', 'the NFS server hangs, and goes on', 'P9',
-        ('nfs',), alone=True, lasts=8.0, answers=True,
+        ('nfs',), alone=True, lasts=8.0, bites=2.0, answers=True,
     ),
     Fault(
         'export-gone', 'the NFS server comes back without the export, later with it', 'P3',
-        ('nfs',), alone=True, lasts=8.0, answers=True,
+        ('nfs',), alone=True, lasts=8.0, bites=2.0, answers=True,
     ),
     Fault('foreign-job', "another tool's job takes the disk (ours is aborted for it)", 'P4'),
     Fault('foreign-abort', 'another tool aborts our job', 'P3', impossible=_NO_JOB),

@@ -22,6 +22,7 @@ from lxml import etree
 
 from blockmirror_driver.swap.states import ENDED, SwapState
 from tests.faults.scene import MIB, STORED, Scene, Violation
+from tests.faults.watcher import Watcher
 from tests.functional.command import Result
 from tests.lab import oracle
 from tests.lab.guest.console import AgentSilent
@@ -56,12 +57,18 @@ _FOLLOWS: dict[int, set[str]] = {
 }
 
 
-def longest_ms(scene: Scene) -> int | None:
-    """The guest's longest write since the fault struck; None where the guest began anew."""
+def longest_ms(scene: Scene, watcher: Watcher | None) -> int | None:
+    """The guest's longest write since the fault struck, or the longest time without one.
+
+    None where the guest began anew.
+    """
+    if scene.anew:
+        return None
     try:
-        return None if scene.anew else scene.guest.stat().longest_us // 1000
+        longest = scene.guest.stat().longest_us // 1000
     except AgentSilent:
         return None
+    return max(longest, round(watcher.longest * 1000)) if watcher else longest
 
 
 def settled(scene: Scene, record: int) -> tuple[str, list[str]]:

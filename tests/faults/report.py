@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.faults.catalogue import FAULTS, cells
+from tests.faults.catalogue import FAULTS, Cell, cells
 
 REPORT = Path(__file__).resolve().parents[2] / 'doc/source/contributor/faults.json'
 
@@ -36,8 +36,16 @@ def summed(told: Mapping[str, dict[str, Any]], seed: int) -> str:
         })
         for fault in FAULTS
     ]  # fmt: skip
-    run = [json.dumps(told[cell.name]) for cell in cells() if cell.name in told]
+    run = [
+        json.dumps({**told[cell.name], **_bound(cell)}) for cell in cells() if cell.name in told
+    ]
     return (
         f'{{"seed": {seed},\n"faults": [\n' + ',\n'.join(faults)
         + '\n],\n"cells": [\n' + ',\n'.join(run) + '\n]}\n'
     )  # fmt: skip
+
+
+def _bound(cell: Cell) -> dict[str, int]:
+    """How long the guest may stand still, where that was measured."""
+    finite = cell.fault.answers and cell.stall_bound < float('inf')
+    return {'bound_ms': round(cell.stall_bound * 1000)} if finite else {}

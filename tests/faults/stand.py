@@ -30,6 +30,7 @@ from tests.faults.catalogue import FAILING, SERVED, Cell
 from tests.faults.parts import FailingVolume, SmallDisk, link, stopped
 from tests.faults.scene import SIZE, FaultCommand, Scene, Violation
 from tests.faults.strikes import IN_PROCESS, STRIKES
+from tests.faults.watcher import Watcher
 from tests.functional.command import Result
 from tests.lab.deadline import wait_until
 from tests.lab.guest.domain import Domain
@@ -153,10 +154,11 @@ class Stand:
             told['reached'] = True
             scene.name_swap(record)
             scene.guest.reset()
-            result = self._strike(scene, frozen)
+            with self._watched(scene) as watcher:
+                result = self._strike(scene, frozen)
             scene.name_swap(record)
             told['exit'] = result.code
-            told['longest_ms'] = longest = judge.longest_ms(scene)
+            told['longest_ms'] = longest = judge.longest_ms(scene, watcher)
             if scene.cell.state is S.UNKNOWN and scene.guest.domain.isPersistent():
                 scene.store(None)  # as an operator would
             end, states = judge.settled(scene, record)
@@ -164,7 +166,7 @@ class Stand:
             moved = judge.judge(scene, result, states)
             bound = scene.cell.stall_bound
             if scene.cell.fault.answers and (longest is None or longest > bound * 1000):
-                raise Violation(f'P9: a write of the guest took {longest} ms')
+                raise Violation(f'P9: the guest stood still for {longest} ms')
             self._go_on(scene, moved=moved, known=end != 'unknown')
         except BaseException:
             if scene.running is not None:
@@ -244,6 +246,11 @@ class Stand:
         elif scene.cell.state is S.COPYING and scene.swap_id and scene.records():
             scene.ask(RequestKind.SPEED)
         return running.wait(_ENDED_S)
+
+    def _watched(self, scene: Scene) -> contextlib.AbstractContextManager[Watcher | None]:
+        """Watch a guest that must not stand still."""
+        watched = scene.cell.fault.answers
+        return Watcher(scene.guest) if watched else contextlib.nullcontext()
 
     def _tell(self, scene: Scene) -> None:
         """Tell a swap on hold to pivot; where it can't be told so, to cancel."""

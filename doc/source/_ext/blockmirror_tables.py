@@ -252,6 +252,7 @@ class FaultFigures(ReportTable):
         yield 'Cells', counts
         taken = sum(one['seconds'] for one in cells)
         yield 'Seconds of a cell', f'{taken / max(1, len(cells)):.1f} on average'
+        yield 'The guest stood still', '; '.join(_stood_still(cells))
         codes = collections.Counter(str(one.get('exit')) for one in cells)
         yield 'Exit codes (negative: killed)', _counted(codes)
         yield 'Ends', _counted(collections.Counter(str(one.get('end')) for one in cells))
@@ -337,6 +338,16 @@ def _mark(fault: dict[str, Any], state: str, cells: dict[str, dict[str, Any]]) -
     if cell is None:
         return '?'
     return '✓' if cell['result'] == 'held' else '✗'
+
+
+def _stood_still(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
+    by_bound = collections.defaultdict(list)
+    for one in cells:
+        if 'bound_ms' in one:
+            by_bound[one['bound_ms']].append(one['longest_ms'])
+    for bound, stood in sorted(by_bound.items()):
+        longest, allowed = max(stood) / 1000, bound / 1000
+        yield f'{longest:.1f} s at most in {len(stood)} cells where {allowed:.0f} s are the bound'
 
 
 def _counted(counts: collections.Counter[str]) -> str:
