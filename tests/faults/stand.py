@@ -156,12 +156,12 @@ class Stand:
             scene.guest.reset()
             with self._watched(scene) as watcher:
                 result = self._strike(scene, frozen)
-            scene.name_swap(record)
-            told['exit'] = result.code
+                scene.name_swap(record)
+                told['exit'] = result.code
+                if scene.cell.state is S.UNKNOWN and scene.guest.domain.isPersistent():
+                    scene.store(None)  # as an operator would
+                end, states = judge.settled(scene, record)
             told['longest_ms'] = longest = judge.longest_ms(scene, watcher)
-            if scene.cell.state is S.UNKNOWN and scene.guest.domain.isPersistent():
-                scene.store(None)  # as an operator would
-            end, states = judge.settled(scene, record)
             told['end'], told['states'] = end, states
             moved = judge.judge(scene, result, states)
             bound = scene.cell.stall_bound
