@@ -26,6 +26,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import libvirt
+
+from blockmirror_driver.virt import errors
 from tests.faults.catalogue import Cell, cells
 from tests.faults.stand import Stand
 from tests.lab.lab import Lab
@@ -49,6 +52,7 @@ def campaign(wanted: Sequence[Cell], tell: Told, guests: int) -> None:
     :param tell: called with what came of each, one at a time
     :param guests: how many side by side
     """
+    libvirt.registerErrorHandler(errors.swallow, None)  # else libvirt prints each
     lock = threading.Lock()
 
     def worker(name: str, queue: collections.deque[Cell]) -> None:

@@ -85,12 +85,14 @@ class Cell:
         turn = self.number % len(self.fault.to)
         return self.fault.to[turn:] + self.fault.to[:turn]
 
-    @property
-    def stall_bound(self) -> float:
-        """Seconds for which the guest may stand still; its own disk's are not ours."""
+    def stall_bound(self, lasted: float) -> float:
+        """Seconds for which the guest may stand still; its own disk's are not ours.
+
+        :param lasted: seconds from the strike until it was mended
+        """
         if self.state in SWITCHED:
             return float('inf')
-        return STALL_BOUND + (self.fault.lasts if self.state in WINDOWS else 0)
+        return STALL_BOUND + (lasted if self.state in WINDOWS else 0)
 
 
 def _why(reason: str, states: Iterable[SwapState]) -> dict[SwapState, str]:

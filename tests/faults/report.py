@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.faults.catalogue import FAULTS, Cell, cells
+from blockmirror_driver.swap.states import SWITCHED
+from tests.faults.catalogue import FAULTS, WINDOWS, Cell, cells
 
 REPORT = Path(__file__).resolve().parents[2] / 'doc/source/contributor/faults.json'
 
@@ -37,7 +38,7 @@ def summed(told: Mapping[str, dict[str, Any]], seed: int) -> str:
         for fault in FAULTS
     ]  # fmt: skip
     run = [
-        json.dumps({**told[cell.name], **_bound(cell)}) for cell in cells() if cell.name in told
+        json.dumps({**told[cell.name], **_moment(cell)}) for cell in cells() if cell.name in told
     ]
     return (
         f'{{"seed": {seed},\n"faults": [\n' + ',\n'.join(faults)
@@ -45,7 +46,7 @@ def summed(told: Mapping[str, dict[str, Any]], seed: int) -> str:
     )  # fmt: skip
 
 
-def _bound(cell: Cell) -> dict[str, int]:
-    """How long the guest may stand still, where that was measured."""
-    finite = cell.fault.answers and cell.stall_bound < float('inf')
-    return {'bound_ms': round(cell.stall_bound * 1000)} if finite else {}
+def _moment(cell: Cell) -> dict[str, bool]:
+    """Whether it was in a moment that remains, where the guest must not stand still."""
+    watched = cell.fault.answers and cell.state not in SWITCHED
+    return {'moment': cell.state in WINDOWS} if watched else {}

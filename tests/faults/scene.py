@@ -59,6 +59,7 @@ class Scene:
 
     :ivar exact: whether what the guest has acknowledged is known to the last write
     :ivar anew: whether the guest begins anew, and its latencies with it
+    :ivar lasted: seconds from the strike until it was mended
     :ivar ours: the third volumes that a fault made
     :ivar stored: the stored ``<disk>`` before anybody changed it
     """
@@ -72,6 +73,7 @@ class Scene:
     journal_path: Path
     exact: bool = True
     anew: bool = False
+    lasted: float = 0.0
     ours: list[Volume] = field(default_factory=list)
     swap_id: str = ''
     running: Running | None = None

@@ -164,7 +164,7 @@ class Stand:
             told['longest_ms'] = longest = judge.longest_ms(scene, watcher)
             told['end'], told['states'] = end, states
             moved = judge.judge(scene, result, states)
-            bound = scene.cell.stall_bound
+            bound = scene.cell.stall_bound(scene.lasted)
             if scene.cell.fault.answers and (longest is None or longest > bound * 1000):
                 raise Violation(f'P9: the guest stood still for {longest} ms')
             self._go_on(scene, moved=moved, known=end != 'unknown')
@@ -226,8 +226,8 @@ class Stand:
 
     def _strike(self, scene: Scene, frozen: bool) -> Result:
         fault, running = scene.cell.fault, scene.process
-        mend = STRIKES[fault.name](scene)
         began = time.monotonic()
+        mend = STRIKES[fault.name](scene)
         try:
             if frozen:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -241,6 +241,7 @@ class Stand:
                 running.process.wait(max(0.1, fault.lasts - (time.monotonic() - began)))
         finally:
             mend()
+            scene.lasted = time.monotonic() - began
         if scene.cell.state is S.HELD:
             self._tell(scene)
         elif scene.cell.state is S.COPYING and scene.swap_id and scene.records():

@@ -341,13 +341,13 @@ def _mark(fault: dict[str, Any], state: str, cells: dict[str, dict[str, Any]]) -
 
 
 def _stood_still(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
-    by_bound = collections.defaultdict(list)
+    stood = collections.defaultdict(list)
     for one in cells:
-        if 'bound_ms' in one:
-            by_bound[one['bound_ms']].append(one['longest_ms'])
-    for bound, stood in sorted(by_bound.items()):
-        longest, allowed = max(stood) / 1000, bound / 1000
-        yield f'{longest:.1f} s at most in {len(stood)} cells where {allowed:.0f} s are the bound'
+        if 'moment' in one:
+            stood[one['moment']].append(one['longest_ms'])
+    for moment, found in sorted(stood.items()):
+        where = ', in just a moment that remains' if moment else ''
+        yield f'{max(found) / 1000:.1f} s at most in {len(found)} cells{where}'
 
 
 def _counted(counts: collections.Counter[str]) -> str:
