@@ -17,7 +17,8 @@
 space between) runs ``blockmirror ...`` and
 sends itself SIGKILL right before or after the journal is told that the swap is in STATE, or
 SIGSTOP right after it. ``after:suspend`` is right after the guest was paused; ``impatient`` has
-contents compared once only before that. Nothing in the product knows of it.
+the first block of a disk found different at the first look, and looked at again in a pause only;
+``endless`` has contents compared until one is told to stop. Nothing in the product knows of it.
 """
 
 from __future__ import annotations
@@ -59,11 +60,35 @@ def arm_suspend() -> None:
     Domain.suspend = dying  # type: ignore[method-assign]
 
 
+def arm_impatience() -> None:
+    """Have a block compared while the guest is paused, whatever it was like before."""
+    differing = contents.Comparison._differing
+    contents.PASSES = 0
+
+    def at_first(self: contents.Comparison, *args: Any) -> list[contents.Span]:
+        paused = len(args) > len(('sides', 'look'))
+        return differing(self, *args) if paused else [(0, int(contents.BLOCK))]
+
+    contents.Comparison._differing = at_first  # type: ignore[method-assign,assignment]
+
+
+def arm_endlessness() -> None:
+    """Have a comparison go on until it is told to stop."""
+
+    def until_told(self: contents.Comparison, *_args: Any) -> list[contents.Span]:
+        self._stop.wait()
+        return []
+
+    contents.Comparison._differing = until_told  # type: ignore[method-assign,assignment]
+
+
 if __name__ == '__main__':
     for where in sys.argv.pop(1).split():
         when_text, _, state_text = where.partition(':')
         if where == 'impatient':
-            contents.PASSES = 0
+            arm_impatience()
+        elif where == 'endless':
+            arm_endlessness()
         elif state_text == 'suspend':
             arm_suspend()
         else:

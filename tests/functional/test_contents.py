@@ -46,10 +46,10 @@ class ContentsTest(FaultTestCase):
     def impatient(
         self, guest: Guest, destination: Volume, *options: object, more: str = ''
     ) -> Running:
-        """A swap that compares, and reads nothing again before it pauses a hot guest.
+        """A swap that compares, and has to pause its guest.
 
-        What a guest writes all the time is the same on both sides sooner or later, if only it
-        is looked at often enough.
+        Even what a guest writes all the time is the same on both sides sooner or later, so that
+        the first look is told what it finds.
         """
         argv = self.comparing(guest, destination, *options)
         return self.command.start(*argv, crash=f'impatient {more}'.strip())
@@ -143,7 +143,8 @@ class ContentsTest(FaultTestCase):
     def test_cancelled_while_comparing(self) -> None:
         source, destination = self.volume('nfs', filled=True), self.volume('rbd')
         guest = self.hot_guest(source)
-        running = self.impatient(guest, destination, '--events', 'jsonl')
+        argv = self.comparing(guest, destination, '--events', 'jsonl')
+        running = self.command.start(*argv, crash='endless')
         running.wait_event(lambda event: 'comparing contents' in event['detail'])
         running.kill(signal.SIGINT)
         self.assert_error(running.wait(), 5, 'cancelled')
