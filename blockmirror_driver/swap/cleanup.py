@@ -15,9 +15,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
+from oslo_concurrency import lockutils
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
@@ -52,8 +54,9 @@ def mark(hypervisor: Hypervisor, swap: Swap, intent: str) -> None:
     )
     try:
         domain = hypervisor.domain(swap.domain_uuid)
-        others = [m for m in _marks(domain) if m.swap_id != swap.id]
-        domain.set_mark(metadata.build([*others, ours]))
+        with _alone(domain):
+            others = [m for m in _marks(domain) if m.swap_id != swap.id]
+            domain.set_mark(metadata.build([*others, ours]))
     except exception.BlockmirrorError as error:
         LOG.warning('Swap %s: the domain could not be marked: %s', swap.id, error)
 
@@ -67,15 +70,21 @@ def unmark(hypervisor: Hypervisor, swap_id: str, domain_uuid: str) -> None:
         domain = hypervisor.domain(domain_uuid)
     except exception.DomainNotFound:
         return
-    try:
-        marks = _marks(domain)
-    except exception.InvalidDisk:
-        # Damaged, and in our own namespace: nobody can read anything from it.
-        domain.set_mark(None)
-        return
-    others = [m for m in marks if m.swap_id != swap_id]
-    if len(others) != len(marks):
-        domain.set_mark(metadata.build(others) if others else None)
+    with _alone(domain):
+        try:
+            marks = _marks(domain)
+        except exception.InvalidDisk:
+            # Damaged, and in our own namespace: nobody can read anything from it.
+            domain.set_mark(None)
+            return
+        others = [m for m in marks if m.swap_id != swap_id]
+        if len(others) != len(marks):
+            domain.set_mark(metadata.build(others) if others else None)
+
+
+def _alone(domain: Domain) -> contextlib.AbstractContextManager[object]:
+    """Keep other threads of this process from the marks: each is written with all others."""
+    return lockutils.lock(f'blockmirror-mark-{domain.uuid}')
 
 
 def _marks(domain: Domain) -> list[metadata.SwapMark]:
