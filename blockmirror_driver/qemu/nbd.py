@@ -49,7 +49,7 @@ class Export:
     def __init__(self, path: str, name: str, timeout: Seconds) -> None:
         self._name = name
         self._handle = 0
-        self._expected: list[int] = []
+        self._length = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout)
         try:
@@ -73,7 +73,7 @@ class Export:
         """
         assert 0 < length <= LARGEST_READ, length
         self._handle += 1
-        self._expected.append(length)
+        self._length = length
         request = struct.pack('>IHHQQI', _REQUEST, 0, _CMD_READ, self._handle, offset, length)
         try:
             self._socket.sendall(request)
@@ -85,15 +85,13 @@ class Export:
 
         :raise CopyFailed: it could not be read, or the server is silent.
         """
-        (length,) = self._expected
-        self._expected.clear()
         try:
             magic, error, handle = struct.unpack('>IIQ', self._receive(16))
             if magic != _SIMPLE_REPLY or handle != self._handle:
                 raise self._failed('an answer that nobody asked for')
             if error:
                 raise self._failed(f'it can not be read: error {error}')
-            return self._receive(length)
+            return self._receive(self._length)
         except OSError as error:
             raise self._failed(error) from error
 

@@ -55,7 +55,7 @@ def mark(hypervisor: Hypervisor, swap: Swap, intent: str) -> None:
     try:
         domain = hypervisor.domain(swap.domain_uuid)
         with _alone(domain):
-            others = [m for m in _marks(domain) if m.swap_id != swap.id]
+            others = [m for m in marks_of(domain) if m.swap_id != swap.id]
             domain.set_mark(metadata.build([*others, ours]))
     except exception.BlockmirrorError as error:
         LOG.warning('Swap %s: the domain could not be marked: %s', swap.id, error)
@@ -72,7 +72,7 @@ def unmark(hypervisor: Hypervisor, swap_id: str, domain_uuid: str) -> None:
         return
     with _alone(domain):
         try:
-            marks = _marks(domain)
+            marks = marks_of(domain)
         except exception.InvalidDisk:
             # Damaged, and in our own namespace: nobody can read anything from it.
             domain.set_mark(None)
@@ -87,7 +87,11 @@ def _alone(domain: Domain) -> contextlib.AbstractContextManager[object]:
     return lockutils.lock(f'blockmirror-mark-{domain.uuid}')
 
 
-def _marks(domain: Domain) -> list[metadata.SwapMark]:
+def marks_of(domain: Domain) -> list[metadata.SwapMark]:
+    """Return what stands on a domain.
+
+    :raise InvalidDisk: it is damaged.
+    """
     text = domain.mark()
     return list(metadata.parse(text)) if text else []
 

@@ -45,7 +45,6 @@ from blockmirror_driver.swap.ledger import Ledger, Swap
 from blockmirror_driver.swap.methods import Refusal
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import DomainState
-from blockmirror_driver.xml import metadata
 
 LOG = logging.getLogger(__name__)
 
@@ -322,7 +321,7 @@ def let_go_on(hypervisor: Hypervisor, swap: Swap) -> None:
 
 
 def _is_marked(hypervisor: Hypervisor, swap: Swap) -> bool:
-    marks = metadata.parse(hypervisor.domain(swap.domain_uuid).mark() or '<swaps/>')
+    marks = cleanup.marks_of(hypervisor.domain(swap.domain_uuid))
     return any(mark.swap_id == swap.id and mark.intent == PAUSED for mark in marks)
 
 

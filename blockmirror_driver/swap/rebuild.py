@@ -56,8 +56,7 @@ def rebuild(hypervisor: Hypervisor, journal: Journal) -> tuple[SwapRecord, ...]:
 def marks(domain: Domain) -> tuple[metadata.SwapMark, ...]:
     """Return the swaps that a domain is marked with; none, and a warning, when unreadable."""
     try:
-        text = domain.mark()
-        return metadata.parse(text) if text else ()
+        return tuple(cleanup.marks_of(domain))
     except exception.BlockmirrorError as error:
         LOG.warning('The mark of domain %s can not be read: %s', domain.name, error)
         return ()

@@ -155,9 +155,9 @@ class Runner:
             state = self._drive(mirror)
         except _LeftError:
             return self.settlement.left(0 if self._swap.ending is Ending.ASYNC else LEFT)
+        except exception.StateUnknown as error:
+            self._unknown(error.message, error)
         except exception.BlockmirrorError as error:
-            if isinstance(error, exception.StateUnknown):
-                self._unknown(error.message, error)
             return self._back(mirror, as_failure(error))
         # A failure looks the same in the XML: only a confirmed abort leaves a whole copy.
         if self._ledger.state is SwapState.CANCELLING and mirror.snapshot().end_confirmed:

@@ -182,6 +182,16 @@ class Domain:
 
         return Bytes(self._call('blockInfo', size))
 
+    def write_counters(self, dev: str) -> WriteCounters:
+        """Return what the guest has written; a copy's own work is not counted."""
+
+        def read(dom: libvirt.virDomain) -> WriteCounters:
+            told = dom.blockStatsFlags(dev)
+            nanoseconds = told['wr_total_times'] + told.get('flush_total_times', 0)
+            return WriteCounters(told['wr_operations'], nanoseconds / 1e9)
+
+        return self._call('blockStatsFlags', read)
+
     # Its block job
 
     def job(self, dev: str) -> JobInfo | None:
@@ -289,16 +299,6 @@ class Domain:
     def thaw(self) -> int:
         """Let them go on; return how many were frozen. Harmless when none was."""
         return self._call('fsThaw', lambda dom: dom.fsThaw())
-
-    def write_counters(self, dev: str) -> WriteCounters:
-        """Return what the guest has written; a copy's own work is not counted."""
-
-        def read(dom: libvirt.virDomain) -> WriteCounters:
-            told = dom.blockStatsFlags(dev)
-            nanoseconds = told['wr_total_times'] + told.get('flush_total_times', 0)
-            return WriteCounters(told['wr_operations'], nanoseconds / 1e9)
-
-        return self._call('blockStatsFlags', read)
 
     # Its vCPUs
 

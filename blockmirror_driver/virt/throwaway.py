@@ -82,7 +82,8 @@ class Throwaway:
     ) -> None:
         self._places = places
         self._started = False
-        self._elapsed = Seconds(0.0)
+        #: Seconds that opening took.
+        self.elapsed = Seconds(0.0)
         self._disks = tuple(disks)
         self._like_xml = like_xml
         self._read_only = read_only
@@ -111,7 +112,7 @@ class Throwaway:
                     raise
             # An operator needs the reason, so it is asked for once more. Here, where the
             # call is known to have returned in time: one that we ended gives no reason either.
-            return self._open_within(Seconds(max(0.0, timeout - self._elapsed)))
+            return self._open_within(Seconds(max(0.0, timeout - self.elapsed)))
         except libvirt.libvirtError as error:
             raise errors.translate_opening(error, 'probe') from error
         except exception.HypervisorUnavailable as error:
@@ -132,11 +133,6 @@ class Throwaway:
             with contextlib.suppress(exception.BlockmirrorError):
                 self._call('close', link.close, _CONNECT_TIMEOUT)
 
-    @property
-    def elapsed(self) -> Seconds:
-        """Seconds that opening took."""
-        return self._elapsed
-
     def _open_within(self, timeout: Seconds) -> list[Sizes]:
         return self._places.opening.call(
             'probe',
@@ -155,7 +151,7 @@ class Throwaway:
                 found.append(Sizes(Bytes(capacity), Bytes(physical)))
             return found
         finally:
-            self._elapsed = Seconds(time.monotonic() - began)
+            self.elapsed = Seconds(time.monotonic() - began)
 
     def _described(self) -> str:
         return ' or '.join(disk.source.describe() for disk in self._disks)
