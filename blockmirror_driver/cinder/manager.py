@@ -50,6 +50,7 @@ from blockmirror_driver.model import (
 from blockmirror_driver.qemu import copy
 from blockmirror_driver.volume import initiator, portals
 from blockmirror_driver.volume import key_manager as castellan_key
+from blockmirror_driver.volume.encryption import FRONT_END
 from blockmirror_driver.volume.registry import disk_for
 
 LOG = log.getLogger(__name__)
@@ -64,8 +65,6 @@ _CEPH_FORGETS = 31.0
 #: Seconds that Cinder may take from asking for a leftover's deletion to having moved its
 #: attachments, which is one query, and between two looks.
 _MOVED_WITHIN, _MOVED_LOOK = 60.0, 0.2
-#: Who encrypts, in Cinder's words: QEMU, on behalf of the guest's host.
-_FRONT_END = 'front-end'
 
 
 class VolumeManager(manager.VolumeManager):
@@ -153,10 +152,8 @@ class VolumeManager(manager.VolumeManager):
             metadata = volume_utils.check_encryption_provider(volume, ctxt.elevated())
         except cinder_exception.VolumeDriverException as exc:
             raise exception.EncryptedVolume(f'volume {volume.id}: {exc}', hint='') from exc
-        if metadata.get('control_location', _FRONT_END) != _FRONT_END:
-            raise exception.EncryptedVolume(
-                f'volume {volume.id}: not by the {_FRONT_END}', hint=''
-            )
+        if metadata.get('control_location', FRONT_END) != FRONT_END:
+            raise exception.EncryptedVolume(f'volume {volume.id}: not by the {FRONT_END}', hint='')
         key = self.key_manager.get(ctxt, volume.encryption_key_id)
         return castellan_key.passphrase(key.get_encoded())
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from blockmirror_driver import exception
+from blockmirror_driver.mirror.options import CONVERGENCE
 from blockmirror_driver.model import parse_bytes
 
 _T = TypeVar('_T')
@@ -207,7 +208,7 @@ def add_convergence(group: argparse._ArgumentGroup) -> None:
     """Add ``--convergence`` and ``--convergence-window``."""
     group.add_argument(
         '--convergence',
-        choices=('go-on', 'abort', 'synchronous'),
+        choices=CONVERGENCE,
         help='what to do when the guest writes as fast as the copy moves: say so and go on, '
         'cancel it (exit code 4), or have its writes wait for both sides (QEMU 8.2)',
     )

@@ -34,9 +34,9 @@ QMP = 'qmp'
 
 #: QEMU's mirror takes a granularity of 512 bytes to 64 MiB (qapi/block-core.json).
 GRANULARITY_MIN, GRANULARITY_MAX = 512, 64 * 1024 * 1024
-#: libvirt's typed parameters are unsigned long long, QEMU's are signed (libvirt.h).
 #: QEMU moves a whole buffer at once and pauses then: a copy that is slow is to be even, too.
 GENTLE_BUF_SIZE = Bytes(1 << 20)
+#: libvirt's typed parameters are unsigned long long, QEMU's are signed (libvirt.h).
 LARGEST = (1 << 63) - 1
 _TIMES = (
     'copy_timeout',
@@ -48,8 +48,8 @@ _TIMES = (
     'probe_timeout',
     'convergence_window',
 )
-#: What is done about a guest that dirties as fast as the copy moves.
 SYNCHRONOUS = 'synchronous'
+#: What is done about a guest that dirties as fast as the copy moves.
 CONVERGENCE = ('go-on', 'abort', SYNCHRONOUS)
 
 
@@ -121,10 +121,10 @@ class CopyOptions:
                 raise exception.UsageError(f'{name} must be more than 0 seconds: {value}')
         if self.convergence not in CONVERGENCE:
             raise exception.UsageError(f'no such policy: {self.convergence[:40]!r}')
-        if not 0 <= self.latency_target < float('inf'):
-            raise exception.UsageError(f'latency_target is out of range: {self.latency_target}')
-        if not 0 <= self.verify_pause < float('inf'):
-            raise exception.UsageError(f'verify_pause is out of range: {self.verify_pause}')
+        for name in ('latency_target', 'verify_pause'):
+            value = getattr(self, name)
+            if not 0 <= value < float('inf'):
+                raise exception.UsageError(f'{name} is out of range: {value}')
         if not 0 <= self.hold_until < float('inf'):
             raise exception.UsageError(f'hold_until is no time: {self.hold_until}')
 

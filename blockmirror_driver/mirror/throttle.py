@@ -14,8 +14,8 @@
 """How fast a copy may go so that the guest hardly notices: pure arithmetic on counters.
 
 Storage that is saturated makes everybody wait, the guest's writes too. So the limit follows what
-its writes take: above the target it is cut by a factor, below it is raised by a smaller one, as
-congestion is dealt with elsewhere (additive or not, what converges is a fast cut and a slow rise).
+its writes take: above the target it is cut by a factor, below it is raised by a smaller one. A
+fast cut and a slow rise settle, as they do where networks are congested.
 """
 
 from __future__ import annotations

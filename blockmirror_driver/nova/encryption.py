@@ -29,11 +29,10 @@ from oslo_log import log as logging
 
 from blockmirror_driver import exception
 from blockmirror_driver.nova.attached import ConnectionInfo
+from blockmirror_driver.volume.encryption import FRONT_END
 
 LOG = logging.getLogger(__name__)
 
-#: Who encrypts, in Cinder's words: the host of the guest.
-_FRONT_END = 'front-end'
 #: The usage of Nova's secrets of volumes; see ``create_secret`` in nova/virt/libvirt/host.py.
 _VOLUME = 'volume'
 
@@ -52,8 +51,8 @@ def is_luks(
         if connection_info.get('data', {}).get('encrypted'):
             raise _refused(f'the {which} volume is encrypted, and Cinder does not say how')
         return False
-    location = metadata.get('control_location') or _FRONT_END
-    if not native or location != _FRONT_END:
+    location = metadata.get('control_location') or FRONT_END
+    if not native or location != FRONT_END:
         provider = metadata.get('provider')
         raise _refused(f'the {which} volume is encrypted by {provider} ({location}), not by QEMU')
     return True

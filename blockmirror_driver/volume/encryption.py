@@ -28,6 +28,8 @@ from blockmirror_driver.volume.connection_info import ConnectionInfo
 
 #: What LUKS takes (LUKS_PASSPHRASE limits of cryptsetup, 512 KiB) and more than any key has.
 LARGEST_KEY = 8192
+#: Who encrypts, in Cinder's words, where QEMU does it: the host of the guest.
+FRONT_END = 'front-end'
 #: A raw volume begins with the header; a qcow2 has it beside its own, and encrypts clusters.
 FORMATS = ('raw', 'qcow2')
 
