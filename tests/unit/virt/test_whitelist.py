@@ -72,6 +72,16 @@ def modules() -> Iterator[tuple[Path, ast.Module]]:
         yield path, ast.parse(path.read_text())
 
 
+def users_of(*attributes: str) -> set[str]:
+    """The modules in which something has one of these attributes."""
+    return {
+        path.name
+        for path, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in attributes
+    }
+
+
 class TestWhitelist(testtools.TestCase):
     def test_every_name_is_in_the_real_library(self) -> None:
         missing = [name for owner, name in stub_names() if not hasattr(owner, name)]
@@ -91,13 +101,7 @@ class TestWhitelist(testtools.TestCase):
         self.assertEqual(set(), stub_class('virDomain') & NEVER)
 
     def test_only_throwaway_domains_are_destroyed(self) -> None:
-        users = {
-            path.name
-            for path, tree in modules()
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Attribute) and node.attr == 'destroyFlags'
-        }
-        self.assertEqual({'probe.py', 'throwaway.py'}, users)
+        self.assertEqual({'probe.py', 'throwaway.py'}, users_of('destroyFlags'))
 
     def test_only_the_monitor_speaks_to_qemu(self) -> None:
         importers = {
@@ -117,22 +121,10 @@ class TestWhitelist(testtools.TestCase):
             )
 
     def test_only_a_comparison_stops_a_guest(self) -> None:
-        users = {
-            path.name
-            for path, tree in modules()
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Attribute) and node.attr == 'suspend'
-        }
-        self.assertEqual({'domain.py', 'contents.py'}, users)
+        self.assertEqual({'domain.py', 'contents.py'}, users_of('suspend'))
 
     def test_only_growing_resizes(self) -> None:
-        users = {
-            path.name
-            for path, tree in modules()
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Attribute) and node.attr in ('blockResize', 'resize')
-        }
-        self.assertEqual({'domain.py', 'growth.py'}, users)
+        self.assertEqual({'domain.py', 'growth.py'}, users_of('blockResize', 'resize'))
 
     def test_only_virt_imports_libvirt(self) -> None:
         importers = {
