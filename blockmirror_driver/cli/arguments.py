@@ -109,9 +109,14 @@ pause = _checked(_pause)
 whole = _checked(_whole)
 
 
+def add_domain(parser: argparse.ArgumentParser) -> None:
+    """Add DOMAIN."""
+    parser.add_argument('domain', metavar='DOMAIN', help="the running domain's name or UUID")
+
+
 def add_domain_and_disk(parser: argparse.ArgumentParser) -> None:
     """Add DOMAIN and DISK."""
-    parser.add_argument('domain', metavar='DOMAIN', help="the running domain's name or UUID")
+    add_domain(parser)
     parser.add_argument('disk', metavar='DISK', help="the disk's target, for example vda")
 
 

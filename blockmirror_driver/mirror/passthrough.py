@@ -28,7 +28,7 @@ import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from oslo_log import log
 
@@ -51,7 +51,7 @@ LOG = log.getLogger(__name__)
 #: No event wakes anybody, so the job is looked at this often (seconds), at least.
 POLL_INTERVAL = Seconds(1.0)
 #: ``JobStatus`` of QEMU's QAPI: the job is over, and waits to be dismissed.
-_CONCLUDED = 'concluded'
+CONCLUDED = 'concluded'
 #: Cache modes of a disk that keep the host's page cache out of it.
 _DIRECT = frozenset({'none', 'directsync'})
 
@@ -60,12 +60,15 @@ _DIRECT = frozenset({'none', 'directsync'})
 class Names:
     """What the parts of one copy are called in QEMU, which takes 31 characters."""
 
+    #: What no other tool's names begin with.
+    PREFIX: ClassVar[str] = 'bm-'
+
     swap_id: str
 
     @property
     def job(self) -> str:
         """The block job, and what the other names begin with."""
-        return f'bm-{self.swap_id[:8]}'
+        return f'{self.PREFIX}{self.swap_id[:8]}'
 
     @property
     def node(self) -> str:
@@ -131,7 +134,7 @@ class Passthrough(Domain):
     def job(self, dev: str) -> JobInfo | None:
         """Return the running job of the disk, QEMU's or libvirt's."""
         found = self._job() if dev == self._view.dev else None
-        if found is None or found['status'] == _CONCLUDED:
+        if found is None or found['status'] == CONCLUDED:
             return self._seen.job(dev)
         return JobInfo(
             type=JOB_TYPE_COPY,
@@ -146,7 +149,7 @@ class Passthrough(Domain):
         if dev != self._view.dev:
             return disk
         job, destination = self._job(), self._view.destination
-        if job is not None and job['status'] != _CONCLUDED:
+        if job is not None and job['status'] != CONCLUDED:
             ready: Readiness = self._view.asked or ('yes' if job['ready'] else 'no')
             mirror = MirrorState(destination.source, 'copy', ready, destination.driver.format)
             return replace(disk, mirror=mirror)
@@ -245,28 +248,32 @@ class Passthrough(Domain):
         )
 
     def let_go(self) -> None:
-        """Take away what the copy left in QEMU; what the guest is on stays, and so does a job.
+        """Take away what the copy left in QEMU; see :func:`let_go`."""
+        let_go(self._monitor, self._view.names)
 
-        :raise HypervisorUnavailable: it could not be asked; call it again.
-        """
-        names = self._view.names
-        attempts: tuple[Callable[[], Any], ...] = (
-            lambda: self._monitor.execute('job-dismiss', {'id': names.job}),
-            lambda: self._monitor.execute('blockdev-del', {'node-name': names.node}),
-            *(
-                functools.partial(self._monitor.execute, 'object-del', {'id': name})
-                for name in blockdev.secret_ids(names.job)
-            ),
-        )
-        for attempt in attempts:
-            # Not there (any more), or in use: both are as they should be.
-            with contextlib.suppress(exception.DomainNotFound):
-                try:
-                    attempt()
-                except exception.HypervisorUnavailable:
-                    raise
-                except exception.Refused as error:
-                    LOG.debug('Swap %s: %s', self._view.swap_id, error)
+
+def let_go(monitor: Monitor, names: Names) -> None:
+    """Take away what a copy left in QEMU; what the guest is on stays, and so does a job.
+
+    :raise HypervisorUnavailable: it could not be asked; call it again.
+    """
+    attempts: tuple[Callable[[], Any], ...] = (
+        lambda: monitor.execute('job-dismiss', {'id': names.job}),
+        lambda: monitor.execute('blockdev-del', {'node-name': names.node}),
+        *(
+            functools.partial(monitor.execute, 'object-del', {'id': name})
+            for name in blockdev.secret_ids(names.job)
+        ),
+    )
+    for attempt in attempts:
+        # Not there (any more), or in use: both are as they should be.
+        with contextlib.suppress(exception.DomainNotFound):
+            try:
+                attempt()
+            except exception.HypervisorUnavailable:
+                raise
+            except exception.Refused as error:
+                LOG.debug('Copy %s: %s', names.job, error)
 
 
 def _node(image: blockdev.Blockdev, names: Names, source: Disk) -> dict[str, Any]:

@@ -21,6 +21,7 @@ own gets here; no other part of this package imports libvirt's QEMU module.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import libvirt
@@ -56,6 +57,16 @@ COMMANDS = frozenset(
     }
 )
 
+#: What may be said to its monitor for people (HMP); a job's name has nothing that it would parse.
+HUMAN_COMMANDS = re.compile(
+    r'info block-jobs'
+    r'|block_job_cancel [A-Za-z][\w.-]*'
+    r'|block_job_set_speed [A-Za-z][\w.-]* \d+B',
+    re.ASCII,
+)
+#: Flag of ``virDomainQemuMonitorCommand``: the command is one of the monitor for people.
+_HUMAN = 1
+
 
 class Monitor:
     """The monitor of one guest. Any thread may call; each call is bounded as libvirt's are."""
@@ -82,9 +93,7 @@ class Monitor:
         text = json.dumps({'execute': command, 'arguments': arguments or {}})
 
         def ask(conn: libvirt.virConnect) -> str:
-            dom = conn.lookupByUUIDString(self._domain.uuid)
-            if not dom.isActive():
-                raise exception.DomainNotFound(f'domain {self._domain.name} is not running')
+            dom = self._running(conn)
             if files:
                 answer, _ = libvirt_qemu.qemuMonitorCommandWithFiles(dom, text, list(files), 0)
                 return answer
@@ -96,6 +105,30 @@ class Monitor:
             reason = exception.one_line(str(told['error'].get('desc', 'without a reason')))
             raise exception.Refused(f'QEMU refused {command}: {reason}')
         return told['return']
+
+    def human(self, line: str, *, timeout: Seconds | None = None) -> str:
+        """Run one of :data:`HUMAN_COMMANDS`, and return the text that QEMU prints.
+
+        QEMU promises nothing about these texts; its version decides. Errors as in
+        :meth:`execute`: an error of this monitor is a text that begins with ``Error``.
+        """
+        assert HUMAN_COMMANDS.fullmatch(line), line
+
+        def ask(conn: libvirt.virConnect) -> str:
+            dom = self._running(conn)
+            return libvirt_qemu.qemuMonitorCommand(dom, line, _HUMAN)
+
+        answer = self._domain.hypervisor.run(line, ask, key=self._domain.uuid, timeout=timeout)
+        if answer.startswith('Error'):
+            reason = exception.one_line(answer.removeprefix('Error:').strip())
+            raise exception.Refused(f'QEMU refused {line.split(maxsplit=1)[0]}: {reason}')
+        return answer
+
+    def _running(self, conn: libvirt.virConnect) -> libvirt.virDomain:
+        dom = conn.lookupByUUIDString(self._domain.uuid)
+        if not dom.isActive():
+            raise exception.DomainNotFound(f'domain {self._domain.name} is not running')
+        return dom
 
     def nodes_in_use(self) -> dict[str, str]:
         """Return the node that each device of the guest is on, by the device's path in QEMU."""

@@ -39,6 +39,8 @@ COMMANDS = (
     'list',
     'pivot',
     'plan',
+    'qemu-job',
+    'qemu-jobs',
     'recover',
     'report',
     'resolve',
