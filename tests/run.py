@@ -17,10 +17,13 @@ Each suite is one pytest or more, which write ``build/junit/SUITE*.xml``:
 
 unit        in the project's virtualenv
 openstack   unit tests against Nova's and Cinder's own classes, in the virtualenv of tests.cloud
-functional  two side by side, each with half of the tests in a lab of its own; what the second
-            prints is shown when it is over
+functional  two side by side, which share the tests out between them, each in a lab of its own;
+            what the second prints is shown when it is over
 cloud       in a lab with a real Nova, Cinder and all that they need
 campaign    the same, with the tests beside that take too long for each run; only when asked for
+
+unit and openstack keep one processor busy each, so they run side by side too, when both are to
+run; openstack tells what it has to say when unit is over.
 
 A lab is brought up for its suite and taken down afterwards. The last line printed is
 ``N passed, N failed``. An error counts as failed, and so does a skipped test, since what did
@@ -51,8 +54,10 @@ from tests.lab.layout import Layout
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / 'build' / 'junit'
-#: Halves of the functional tests: most of their time is spent waiting for one guest.
+#: Processes that share the functional tests: most of their time is spent waiting for one guest.
 SHARDS = 2
+#: Where they tell each other which tests they have taken.
+CLAIMS = REPORTS / 'claims'
 #: Seconds that a suite may take; a hanging one must still end in a count.
 DEADLINES = {
     'unit': 900.0,
@@ -132,7 +137,7 @@ def call(argv: Sequence[str], *, timeout: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of several parts of the functional tests, and the lab that it runs in."""
+    """One of several processes that share the functional tests, and the lab that it has."""
 
     number: int
     of: int
@@ -246,9 +251,12 @@ def _run_cloud(suite: str, tests: Sequence[str], extra: Sequence[str]) -> Count:
 
 
 def run_shard(shard: Shard, extra: Sequence[str]) -> Count:
-    """Run one part of the functional tests in its lab, and count it."""
+    """Run a shard's part of the functional tests in its lab, and count it."""
     shard.report.unlink(missing_ok=True)
-    argv = pytest_argv(['tests/functional'], shard.report, [*extra, f'--shard={shard}'])
+    extra = [*extra, f'--shard={shard}']
+    if shard.of > 1:
+        extra.append(f'--claims={CLAIMS}')
+    argv = pytest_argv(['tests/functional'], shard.report, extra)
     # What an interrupted run left is taken down first, so that each run starts alike.
     call(shard.lab('down'), timeout=120)
     try:
@@ -269,44 +277,73 @@ def run_functional(extra: Sequence[str]) -> Count:
     """Run all functional tests: the first shard here, the others in processes beside it."""
     if extra:
         return run_shard(Shard(1, 1), extra)
+    shutil.rmtree(CLAIMS, ignore_errors=True)
+    CLAIMS.mkdir(parents=True)
     first, *others = [Shard(number, SHARDS) for number in range(1, SHARDS + 1)]
-    with contextlib.ExitStack() as beside:
-        running = [(shard, beside.enter_context(_beside(shard))) for shard in others]
+    for shard in others:
+        shard.report.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        beside = [
+            stack.enter_context(
+                Beside.started(['functional', f'--shard={shard}'], REPORTS / f'{shard.name}.log')
+            )
+            for shard in others
+        ]
         total = run_shard(first, extra)
-        for shard, process in running:
-            try:
-                status = process.wait(DEADLINES['functional'])
-            except subprocess.TimeoutExpired:
-                status = -signal.SIGKILL
-            print(_log(shard).read_text(errors='replace'), flush=True)
+        for shard, other in zip(others, beside, strict=True):
+            status = other.wait(DEADLINES['functional'])
             total += verdict(status, count(shard.report))
     return total
 
 
-def _log(shard: Shard) -> Path:
-    return REPORTS / f'{shard.name}.log'
+def run_both(extra: Sequence[str]) -> Count:
+    """Run the unit tests, and those with Nova's and Cinder's classes beside them."""
+    argv = ['openstack', *(['-k', extra[1]] if extra else [])]
+    with Beside.started(argv, REPORTS / 'openstack.log') as openstack:
+        began = time.monotonic()
+        total = run_unit(extra)
+        print(f'unit: {total}, {time.monotonic() - began:.0f} s', flush=True)
+        status = openstack.wait(DEADLINES['cloud'])
+        reports = [REPORTS / f'openstack-{name}.xml' for name in OPENSTACK_TESTS]
+        return total + verdict(status, sum((count(report) for report in reports), Count()))
 
 
-@contextlib.contextmanager
-def _beside(shard: Shard) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a shard in a process that takes its lab down, however this one ends."""
-    argv = [sys.executable, '-m', 'tests.run', 'functional', f'--shard={shard}']
-    shard.report.unlink(missing_ok=True)
-    with (
-        _log(shard).open('wb') as log,
-        subprocess.Popen(
-            argv,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        ) as process,
-    ):
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """This program once more, in a process that takes its lab down however this one ends."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, words: Sequence[str], log: Path) -> Iterator[Beside]:
+        """Start it; leaving the context ends it."""
+        argv = [sys.executable, '-m', 'tests.run', *words]
+        with (
+            log.open('wb') as out,
+            subprocess.Popen(
+                argv,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            ) as process,
+        ):
+            try:
+                yield cls(process, log)
+            finally:
+                process.terminate()
+
+    def wait(self, seconds: float) -> int:
+        """Wait for its end, print what it printed, and return its exit status."""
         try:
-            yield process
-        finally:
-            process.terminate()
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            status = -signal.SIGKILL
+        print(self.log.read_text(errors='replace'), flush=True)
+        return status
 
 
 RUNNERS = {
@@ -323,7 +360,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m tests.run', description=__doc__)
     parser.add_argument('suites', nargs='*', choices=[*DEADLINES, []], help='all but campaign')
     parser.add_argument('-k', metavar='EXPRESSION', help="pytest's: only these tests")
-    parser.add_argument('--shard', type=Shard.parse, help='only this part, for example 1/2')
+    parser.add_argument('--shard', type=Shard.parse, help=argparse.SUPPRESS)  # see run_functional
     options = parser.parse_args(argv)
     # Being terminated takes the lab down as an interrupt does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -334,6 +371,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     extra = ['-k', options.k] if options.k else []
 
     total = Count()
+    if tuple(suites[:2]) == DEFAULT[:2]:
+        began = time.monotonic()
+        total += run_both(extra)
+        print(f'both: {total}, {time.monotonic() - began:.0f} s', flush=True)
+        suites = suites[2:]
     for suite in suites:
         started = time.monotonic()
         if suite == 'functional' and options.shard is not None:

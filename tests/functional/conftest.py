@@ -11,9 +11,18 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""``--shard K/N``: run only every Nth functional test, from the Kth on."""
+"""``--shard K/N --claims FOLDER``: share the functional tests with processes beside this one.
+
+All of them collect the same tests. Each takes one when it comes to it, unless another has; odd
+ones go from the first test on, even ones from the last, so that they end together whatever a test
+takes. A test that another process has is no test of this one, and is in no report of it.
+"""
 
 from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -22,13 +31,33 @@ _IN_EVERY_SHARD = 'test_zz_secrets.py'
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option."""
-    parser.addoption('--shard', default='1/1', help='K/N: every Nth test from the Kth on')
+    """Add the options."""
+    parser.addoption('--shard', default='1/1', help='K/N: one of N processes side by side')
+    parser.addoption('--claims', help='the folder in which they tell which tests they have')
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep this shard's tests, in their order."""
-    number, of = map(int, config.getoption('--shard').split('/'))
+    """Put the tests into the order of this shard."""
+    number, _of = map(int, config.getoption('--shard').split('/'))
     shared = [item for item in items if item.path.name == _IN_EVERY_SHARD]
     own = [item for item in items if item not in shared]
-    items[:] = [*own[number - 1 :: of], *shared]
+    items[:] = [*(own if number % 2 else reversed(own)), *shared]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Leave out what another process has taken."""
+    claims = item.config.getoption('--claims')
+    if claims is None or item.path.name == _IN_EVERY_SHARD or claim(Path(claims), item.nodeid):
+        return None
+    return True
+
+
+def claim(folder: Path, name: str) -> bool:
+    """Take a test for this process; whether nobody had it before."""
+    path = folder / re.sub(r'[^\w.]', '-', name)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    return True

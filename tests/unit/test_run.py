@@ -95,17 +95,46 @@ class TestSuites(unittest.TestCase):
         self.assertNotEqual(one.lab('up'), two.lab('up'))
         self.assertNotEqual(one.report, two.report)
 
-    def test_every_test_is_in_one_shard_and_the_search_in_all(self) -> None:
+    def taken(self, shard: str, claims: str | None, until: int = 99) -> list[str]:
+        """The tests that a shard runs, when it comes to ``until`` of them."""
         names = ['a.py', 'b.py', 'c.py', 'test_zz_secrets.py']
-        parts = []
-        for shard in ('1/2', '2/2'):
-            items: list[pytest.Item] = [mock.Mock(path=Path(name)) for name in names]
-            config = mock.Mock(getoption=mock.Mock(return_value=shard))
-            conftest.pytest_collection_modifyitems(config, items)
-            parts.append([item.path.name for item in items])
-        self.assertEqual(
-            [['a.py', 'c.py', 'test_zz_secrets.py'], ['b.py', 'test_zz_secrets.py']], parts
-        )
+        options = {'--shard': shard, '--claims': claims}
+        config = mock.Mock(getoption=options.get)
+        items: list[pytest.Item] = [
+            mock.Mock(path=Path(name), nodeid=f'tests/{name}::T::t[/x]', config=config)
+            for name in names
+        ]
+        conftest.pytest_collection_modifyitems(config, items)
+        return [
+            item.path.name
+            for item in items[:until]
+            if conftest.pytest_runtest_protocol(item) is None
+        ]
+
+    def test_every_test_is_in_one_shard_and_the_search_in_all(self) -> None:
+        with tempfile.TemporaryDirectory() as claims:
+            self.assertEqual(['a.py'], self.taken('1/2', claims, until=1))
+            self.assertEqual(['c.py', 'b.py', 'test_zz_secrets.py'], self.taken('2/2', claims))
+            self.assertEqual(['test_zz_secrets.py'], self.taken('1/2', claims))
+        self.assertEqual(4, len(self.taken('1/1', None)))
+
+    def test_suites_beside_each_other_are_both_counted(self) -> None:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            mock.patch.object(run, 'REPORTS', Path(folder)),
+            mock.patch.object(run, 'run_unit', return_value=run.Count(3)),
+            mock.patch.object(run.Beside, 'started') as started,
+        ):
+            beside = started.return_value.__enter__.return_value
+            for status, expected in (0, run.Count(3, 2)), (1, run.Count(3, 2)):
+                beside.wait.return_value = status
+                self.assertEqual(expected, run.run_both([]))
+            for name in run.OPENSTACK_TESTS:
+                (Path(folder) / f'openstack-{name}.xml').write_text('<t><testcase/></t>')
+            beside.wait.return_value = 0
+            self.assertEqual(run.Count(5), run.run_both([]))
+            beside.wait.return_value = -9
+            self.assertEqual(run.Count(5, 1), run.run_both([]))
 
     def test_a_run_of_all_has_the_core_of_the_campaign(self) -> None:
         self.assertEqual({*run.RUNNERS}, {*run.DEADLINES})

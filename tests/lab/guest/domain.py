@@ -20,8 +20,12 @@ from collections.abc import Sequence
 
 from tests.lab.image.build import INITRD, KERNEL
 
-#: Quiet, and with nothing that waits for entropy or calibrates a clock under emulation.
-_CMDLINE = 'console=ttyS0 quiet mitigations=off tsc=reliable random.trust_cpu=on panic=1'
+#: Quiet, and with nothing that waits for entropy or calibrates a clock under emulation. The last
+#: line saves an emulated processor 0.6 of 3.5 s, for nothing that a lab would miss.
+_CMDLINE = (
+    'console=ttyS0 quiet mitigations=off tsc=reliable random.trust_cpu=on panic=1 '
+    'noreplace-smp rodata=off cryptomgr.notests ftrace=off nokaslr'
+)
 
 
 _AGENT = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
