@@ -35,6 +35,20 @@ Possible values: a list of ``rbd``, ``iscsi``, ``nfs``, and of other kinds that 
 registers a driver for; empty for none.
 """,
     ),
+    cfg.BoolOpt(
+        'allow_larger',
+        default=False,
+        help="""
+In nova-compute: let a guest go to a volume that is larger than its disk, as backends that round
+up make it. The copy uses a part of it; right after the switch the guest is given the rest, which
+it would see after its next hard reboot anyway. That goes by QEMU's monitor, for which libvirt
+taints the domain (``custom-monitor``). An encrypted disk has the rest from its next hard reboot.
+
+The extra spec ``blockmirror:allow_larger`` of the destination's volume type goes before it.
+
+Possible values: true; false to refuse a destination that is not equal to the byte.
+""",
+    ),
     cfg.FloatOpt(
         'reconcile_interval',
         default=60.0,

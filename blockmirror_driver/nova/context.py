@@ -33,6 +33,11 @@ class SwapContext:
     old_attachment_id: str
     new_attachment_id: str
 
+    @property
+    def dev(self) -> str:
+        """The disk's target in the guest's XML, ``vdb``."""
+        return self.mountpoint.rpartition('/')[2]
+
     def to_json(self) -> str:
         """Write it as text, for the ``door`` of a swap."""
         return json.dumps(asdict(self))

@@ -37,6 +37,7 @@ from blockmirror_driver import exception
 from blockmirror_driver.nova import credentials
 from blockmirror_driver.nova.attached import ConnectionInfo
 from blockmirror_driver.nova.context import SwapContext
+from blockmirror_driver.swap import growth
 from blockmirror_driver.swap.duties import Duty, Side
 from blockmirror_driver.xml import domain as xml_domain
 
@@ -45,11 +46,11 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-MAPPING = 'mapping'
+MAPPING, GROW = 'mapping', 'grow'
 #: In order. The old attachment goes only after the host has let go of the volume: a device that
 #: is still there could show another's data (CVE-2023-2088). The secret of the new one takes the
-#: place of the old one's, which goes with that volume.
-SWITCHED = (MAPPING, 'complete', 'disconnect-old', 'secret', 'delete-old', 'completion')
+#: place of the old one's, which goes with that volume. Nobody waits for the guest's new size.
+SWITCHED = (MAPPING, 'complete', 'disconnect-old', 'secret', 'delete-old', 'completion', GROW)
 KEPT = ('disconnect-new', 'roll-detaching', 'delete-new', 'completion-error')
 
 
@@ -153,6 +154,7 @@ class _Steps:
             'secret': self._secret,
             'delete-old': lambda: self._delete(self._ids.old_attachment_id),
             'completion': lambda: self._completion(error=False),
+            GROW: self._grow,
             'disconnect-new': lambda: self._disconnect(
                 self._ids.new_volume_id, self._ids.new_attachment_id
             ),
@@ -160,7 +162,7 @@ class _Steps:
             'delete-new': lambda: self._delete(self._ids.new_attachment_id),
             'completion-error': lambda: self._completion(error=True),
         }
-        if name != MAPPING:
+        if name not in (MAPPING, GROW):
             self._require_the_right_cinder()
         steps[name]()
 
@@ -239,8 +241,7 @@ class _Steps:
 
     def _secret(self) -> None:
         """Let the passphrase of a new volume that is encrypted go by the id that Cinder keeps."""
-        ids = self._ids
-        dev = ids.mountpoint.rpartition('/')[2]
+        ids, dev = self._ids, self._ids.dev
         cited = None
         try:
             domain = self._driver.engine.hypervisor.domain(ids.instance_uuid)
@@ -250,6 +251,21 @@ class _Steps:
         if encryption is not None and encryption.secret is not None:
             cited = encryption.secret.uuid
         self._driver.take_over_secret(ids.old_volume_id, ids.new_volume_id, cited)
+
+    def _grow(self) -> None:
+        """Let the guest have all of a volume that is larger than its disk was.
+
+        Nova makes each definition anew, without a part of a volume: what can't be done while
+        the guest runs is so from its next hard reboot on.
+        """
+        engine, ids = self._driver.engine, self._ids
+        try:
+            if engine.hypervisor.domain(ids.instance_uuid).live_disk(ids.dev).disk.slice_size:
+                growth.grow(engine.hypervisor, engine.journal, ids.instance_uuid, ids.dev)
+        except (exception.DomainNotFound, exception.DiskNotFound):
+            return
+        except (exception.UnsupportedVolume, exception.WrongState) as error:
+            LOG.info('The guest has the rest of its volume later, or has it: %s', error)
 
     def _delete(self, attachment_id: str) -> None:
         self._ask('attachment_delete', attachment_id)  # one that is gone is fine

@@ -52,6 +52,7 @@ KEYS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     'granularity': ('granularity', _number),
     'buf_size': ('buf_size', _number),
     'sync_writes': ('synchronous_writes', _flag),
+    'allow_larger': ('allow_larger', _flag),
     'timeout': ('copy_timeout', float),
     'stall_after': ('stall_after', float),
     'stall_timeout': ('stall_timeout', float),
@@ -67,7 +68,7 @@ def copy_options(conf: cfg.ConfigOpts, extra_specs: Mapping[str, str]) -> CopyOp
 
     :raise UsageError: a value can't be read or is out of range.
     """
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = {'allow_larger': conf.blockmirror.allow_larger}
     for key, text in extra_specs.items():
         if not key.startswith(SCOPE):
             continue

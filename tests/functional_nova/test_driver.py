@@ -20,6 +20,7 @@ where VENV has Nova.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable
@@ -37,7 +38,8 @@ from blockmirror_driver import conf as our_conf
 from blockmirror_driver.model import Seconds
 from blockmirror_driver.nova.driver import LibvirtDriver
 from blockmirror_driver.xml import disk as xml_disk
-from tests.functional.base import LabTestCase
+from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
+from tests.lab import oracle
 from tests.lab.guest.guest import Guest
 from tests.lab.lab import Lab
 from tests.lab.volumes import Volume
@@ -166,6 +168,39 @@ class TestSwap(DriverTestCase):
             guest.destroy()
             self.driver._disconnect_volume(mock.Mock(), new_info, instance)
             self.assertEqual(set(), self.our_secrets() - self._secrets_before)
+
+    def test_to_a_larger_one(self) -> None:
+        """Refused; where it is allowed the guest has all of it, and its next definition too."""
+        old, new = self.volume('nfs', filled=True), self.volume('rbd', SIZE + 8 * MIB)
+        guest = self.writing_guest(old)
+        error = self.assertRaises(
+            nova_exception.VolumeRebaseFailed, self.nova_swap, guest, old, new
+        )
+        self.assertIn('bytes too large', str(error))
+        self.assert_on(guest, old)
+        CONF.set_override('allow_larger', True, 'blockmirror')
+        self.addCleanup(CONF.clear_override, 'allow_larger', 'blockmirror')
+        self.nova_swap(guest, old, new)
+        self.assertEqual(SIZE + 8 * MIB, guest.size('vda'))
+        for inactive in (False, True):
+            disk = self.source_of(guest, inactive=inactive)
+            self.assertIn(new.name, etree.tostring(disk, encoding=str))
+        self.assertIsNone(disk.find('source/slices'))
+        guest.wait_acked(20)
+        # Of one size again, from a disk whose live XML may still tell of a part.
+        third = self.volume('iscsi', SIZE + 8 * MIB)
+        self.nova_swap(guest, new, third)
+        self.assert_on(guest, third)
+        self.assertEqual(SIZE + 8 * MIB, guest.size('vda'))
+        guest.wait_acked(20)
+        self.assertEqual(0, guest.stop_writers().errors)
+        whole = self.lab.layout.scratch / f'{third.id}.whole'
+        self.addCleanup(whole.unlink)
+        shutil.copy(third.read_back(), whole)
+        with whole.open('r+b') as copied:
+            copied.truncate(SIZE)
+        report = oracle.check(whole, guest.acked(), FILLED, exact=True)
+        self.assertTrue(report.ok, report)
 
     def test_refused_by_the_probe_leaves_nothing(self) -> None:
         old, new = self.volume('rbd'), self.volume('iscsi')

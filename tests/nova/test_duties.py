@@ -16,15 +16,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import RbdSource
+from blockmirror_driver.model import Bytes, RbdSource
 from blockmirror_driver.nova.context import SwapContext
 from blockmirror_driver.nova.duties import KEPT, SWITCHED
 from blockmirror_driver.nova.guard import Guard, guard
 from blockmirror_driver.swap.states import SwapState
+from blockmirror_driver.xml.domain import DomainDisk
 from tests.nova.base import INSTANCE_UUID, NEW_ID, OLD_ID, RBD, info_of
 from tests.nova.test_swap_volume import HOST_DEVICE, SwapCase
 
@@ -79,6 +81,28 @@ class TestSwitched(DutiesCase):
         self.assertEqual({'save_volume_id': OLD_ID}, self.say(failed=False))
         self.assertEqual(FORWARD, self.cinder.told)
 
+    def test_a_larger_volume_is_grown_into_at_the_end(self) -> None:
+        live = self.guest.live_disk
+        sliced = mock.Mock(side_effect=lambda dev: _sliced(live(dev)))
+        with (
+            mock.patch.object(self.guest, 'live_disk', sliced),
+            mock.patch('blockmirror_driver.nova.duties.growth.grow') as grow,
+        ):
+            grow.side_effect = exception.HypervisorUnavailable('libvirt is away')
+            self.swap()
+            self.assertEqual((FORWARD, ['grow']), (self.cinder.told, self.owed()))
+            # So it reads once it is done, whoever did it.
+            grow.side_effect = exception.WrongState('vda has 164 bytes, as its volume has')
+            self.assertTrue(self.again())
+        self.assertEqual(INSTANCE_UUID, grow.call_args.args[2])
+        self.assertEqual([], self.owed())
+
+    def test_what_is_no_part_of_a_volume_is_not_grown(self) -> None:
+        with mock.patch('blockmirror_driver.nova.duties.growth.grow') as grow:
+            self.swap()
+        grow.assert_not_called()
+        self.assertEqual([], self.owed())
+
     def test_cinder_away(self) -> None:
         """The volume that the guest is on is not deleted; it is told when Cinder is back."""
         away = ConnectionError('cinder is away')
@@ -127,7 +151,7 @@ class TestSwitched(DutiesCase):
         self.host_driver.fails['disconnect'] = OSError('rmdir: busy')
         self.swap()
         self.assertEqual(['complete'], [told[0] for told in self.cinder.told])
-        self.assertEqual(['disconnect-old', 'secret', 'delete-old', 'completion'], self.owed())
+        self.assertEqual(list(SWITCHED[2:]), self.owed())
         self.host_driver.fails.clear()
         self.assertTrue(self.again())
         self.assertEqual(FORWARD, self.cinder.told)
@@ -296,6 +320,10 @@ class Now:
 
     def start(self) -> None:
         self._target(*self._args)
+
+
+def _sliced(disk: DomainDisk) -> DomainDisk:
+    return replace(disk, disk=replace(disk.disk, slice_size=Bytes(100)))
 
 
 class TestContext(DutiesCase):

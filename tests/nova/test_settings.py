@@ -28,6 +28,7 @@ class TestCopyOptions(NovaTestCase):
             'blockmirror:granularity': '65536',
             'blockmirror:buf_size': ' 1048576 ',
             'blockmirror:sync_writes': 'True',
+            'blockmirror:allow_larger': 'yes',
             'blockmirror:timeout': '60',
             'blockmirror:stall_after': '2.5',
             'blockmirror:stall_timeout': '20',
@@ -36,13 +37,17 @@ class TestCopyOptions(NovaTestCase):
         self.assertEqual(set(settings.KEYS), {key.partition(':')[2] for key in specs})
         options = settings.copy_options(CONF, specs)
         self.assertEqual((104857600, 65536, 1048576), _sizes(options))
-        self.assertTrue(options.synchronous_writes)
+        self.assertTrue(options.synchronous_writes and options.allow_larger)
         self.assertEqual((60, 2.5, 20, 5), _times(options))
 
     def test_without_any_those_of_nova_conf(self) -> None:
-        self.conf.config(bandwidth=7, copy_timeout=9.0, group='blockmirror')
+        self.assertFalse(settings.copy_options(CONF, {}).allow_larger)
+        self.conf.config(bandwidth=7, copy_timeout=9.0, allow_larger=True, group='blockmirror')
         options = settings.copy_options(CONF, {'volume_backend_name': 'a', 'bandwidth': '1'})
         self.assertEqual((7, 9.0), (options.bandwidth, options.copy_timeout))
+        self.assertTrue(options.allow_larger)
+        specs = {'blockmirror:allow_larger': 'false'}
+        self.assertFalse(settings.copy_options(CONF, specs).allow_larger)
 
     def test_a_key_of_a_newer_release_is_logged(self) -> None:
         with self.assertLogs('blockmirror_driver.nova.settings', 'WARNING') as logs:
