@@ -30,6 +30,7 @@ from tests.lab.process import run
 _HERE = pathlib.Path(__file__).resolve().parent
 #: Meta package whose dependency names the current kernel.
 _META_PACKAGE = 'linux-image-cloud-amd64'
+_PARTS = ('linux-binary-', 'linux-modules-')
 _BUSYBOX = pathlib.Path('/bin/busybox')
 #: In the order of loading.  A module that the kernel has built in is not there, and not missed.
 _MODULES = (
@@ -98,7 +99,7 @@ def _build(target: pathlib.Path) -> None:
         _populate(tree, modules)
         made = work / 'made'
         made.mkdir(mode=0o711)
-        shutil.copyfile(next((unpacked / 'boot').glob('vmlinuz-*')), made / KERNEL)
+        shutil.copyfile(next(unpacked.glob('**/vmlinuz*')), made / KERNEL)
         (made / INITRD).write_bytes(gzip.compress(_archive(tree), 1, mtime=0))
         if not target.exists():
             made.rename(target)
@@ -138,18 +139,26 @@ def _archive(tree: pathlib.Path) -> bytes:
 
 def _kernel(cache: pathlib.Path) -> pathlib.Path:
     """Directory of the unpacked kernel package, downloaded with apt once."""
-    told = run(['apt-cache', 'depends', _META_PACKAGE])
-    packages = [line.split()[-1] for line in told.splitlines() if 'Depends: linux-image-' in line]
+    packages = _needed(_META_PACKAGE, 'linux-image-')
     if not packages:
         raise LabError('guest', f'apt knows no {_META_PACKAGE}')
     unpacked = cache / packages[0]
     if not unpacked.exists():
+        # After Debian 13 it is an empty package, of which two others have the parts.
+        packages += _needed(packages[0], *_PARTS)
         with tempfile.TemporaryDirectory(dir=cache, prefix='.kernel-') as name:
             work = pathlib.Path(name)
-            fetch = 'cd "$1" && apt-get -q download "$2"'
-            run(['sh', '-c', fetch, 'sh', name, packages[0]], timeout_s=300)
-            package = next(work.glob('*.deb'))
-            run(['dpkg-deb', '--extract', str(package), str(work / 'tree')])
+            fetch = 'cd "$1" && shift && apt-get -q download "$@"'
+            run(['sh', '-c', fetch, 'sh', name, *packages], timeout_s=300)
+            for package in work.glob('*.deb'):
+                run(['dpkg-deb', '--extract', str(package), str(work / 'tree')])
             if not unpacked.exists():
                 (work / 'tree').rename(unpacked)
     return unpacked
+
+
+def _needed(package: str, *prefixes: str) -> list[str]:
+    """Names of the packages that one depends on, of those that begin so."""
+    told = run(['apt-cache', 'depends', package])
+    names = [line.split()[-1] for line in told.splitlines() if ' Depends: ' in line]
+    return [name for name in names if name.startswith(prefixes)]
