@@ -18,13 +18,13 @@ insist upon (``/etc/libvirt``, ``/run`` ...) are bind-mounted from there inside 
 namespace; the host's own are never touched.
 """
 
-import base64
 import dataclasses
 import json
 import os
 import pathlib
 import re
 import secrets
+import subprocess
 import uuid
 from typing import Self
 
@@ -152,14 +152,15 @@ class Credentials:
     def draw(cls) -> Self:
         """New random credentials.
 
-        A cephx key is type 1, a creation time and a 16-byte AES key, little-endian, in base64
-        (``CryptoKey::encode`` in Ceph).  CHAP secrets are 16 characters, since Microsoft's and
-        several arrays' initiators accept 12 to 16 only.
+        The cephx key is of the kind that the installed Ceph makes: since 20.2 a monitor refuses
+        those of 16 bytes.  CHAP secrets are 16 characters, since Microsoft's and several arrays'
+        initiators accept 12 to 16 only.
         """
-        header = b'\x01\x00' + bytes(8) + b'\x10\x00'
+        argv = ['ceph-authtool', '--gen-print-key']
+        key = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
         return cls(
             fsid=str(uuid.uuid4()),
-            cinder_key=base64.b64encode(header + secrets.token_bytes(16)).decode(),
+            cinder_key=key,
             chap_username=f'chap{secrets.token_hex(4)}',
             chap_password=secrets.token_hex(8),
             ceph_secret_uuid=str(uuid.uuid4()),
