@@ -30,6 +30,11 @@ _T = TypeVar('_T')
 _CLOCK = re.compile(r'[0-2][0-9]:[0-5][0-9]', re.ASCII)
 _WEEK = dt.timedelta(days=7)
 
+ZEROED = (
+    'the destination reads as zeroes all over, so that none are written; it is looked at before, '
+    'and what takes too long has to be compared (--verify-contents); libvirt 12.2'
+)
+
 
 def _checked(read: Callable[[str], _T]) -> Callable[[str], _T]:
     """Turn our error into argparse's, which then says which option it was."""
@@ -177,6 +182,7 @@ def add_copy_options(parser: argparse.ArgumentParser) -> None:
         ('shallow', 'copy the top layer only, sharing the backing chain (…_SHALLOW)'),
         ('reuse-external', 'the destination exists already (…_REUSE_EXT); the default'),
         ('transient-job', 'the job need not outlive the guest (…_TRANSIENT_JOB); the default'),
+        ('target-zeroed', f'{ZEROED} (…_TARGET_ZEROED)'),
     ):
         group.add_argument(f'--{name}', action=flag, default=None, help=text)
     add_times(group)
@@ -278,6 +284,7 @@ def copy_options(parsed: argparse.Namespace) -> dict[str, Any]:
         'shallow',
         'reuse_external',
         'transient_job',
+        'target_zeroed',
         'decrypt',
         'allow_larger',
         'pivot_behind_libvirt',

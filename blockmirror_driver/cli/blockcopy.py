@@ -199,6 +199,7 @@ def overrides(parsed: argparse.Namespace, *, exists: bool) -> dict[str, Any]:
         'buf_size': parsed.buf_size,
         'shallow': parsed.shallow,
         'synchronous_writes': parsed.synchronous_writes or None,
+        'target_zeroed': parsed.target_zeroed or None,
         'reuse_external': parsed.reuse_external or exists,
         'transient_job': parsed.transient_job,
         'decrypt': parsed.decrypt,
@@ -296,6 +297,13 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('flags of libvirt')
     for name, flag, text in FLAGS:
         group.add_argument(f'--{name}', action='store_true', help=f'{flag}: {text}')
+    group.add_argument(
+        '--dest-is-zero',
+        '--target-zeroed',
+        dest='target_zeroed',
+        action='store_true',
+        help=f'VIR_DOMAIN_BLOCK_COPY_TARGET_ZEROED: {arguments.ZEROED}',
+    )
     group.add_argument(
         '--reuse-external',
         action='store_true',

@@ -63,6 +63,8 @@ class CopyOptions:
     blockcopy`` does without its flags: libvirt then creates a local destination, or
     refuses a persistent domain. ``decrypt`` lets what is encrypted go to a plain volume.
     ``allow_larger`` takes a larger destination, of which the guest sees as much as before.
+    ``target_zeroed``: the destination reads as zeroes all over, so that none are written; it is
+    looked at before.
     ``quiesce``: the guest's file systems may be frozen for the end of it, as a group does.
     ``convergence`` is what to do when a copy gained next to nothing on the guest within
     ``convergence_window``: ``go-on``, ``abort``, or ``synchronous``: have the running copy send
@@ -91,6 +93,7 @@ class CopyOptions:
     allow_larger: bool = False
     pivot_behind_libvirt: bool = False
     quiesce: bool = False
+    target_zeroed: bool = False
     latency_target: Seconds = Seconds(0.0)
     verify_contents: bool = False
     verify_pause: Seconds = Seconds(1.0)

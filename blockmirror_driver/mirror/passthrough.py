@@ -304,4 +304,6 @@ def _mirror(names: Names, device: str, options: CopyOptions) -> dict[str, Any]:
     ):
         if value:
             told[name] = int(value)
+    if options.target_zeroed:
+        told['target-is-zero'] = True  # an older QEMU has no such word
     return told

@@ -20,26 +20,27 @@ comes first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from blockmirror_driver import exception
-from blockmirror_driver.mirror import copy_mode
-from blockmirror_driver.mirror.options import SYNCHRONOUS
-from blockmirror_driver.model import Bytes, Disk, NetworkSource, QemuSource, Source
-from blockmirror_driver.qemu import blockdev, copy
-from blockmirror_driver.swap import chains, contents, encryption, evidence, methods, qos, sizes
+from blockmirror_driver.mirror.options import CopyOptions
+from blockmirror_driver.model import Bytes, Disk, NetworkSource, Source
+from blockmirror_driver.swap import (
+    chains,
+    contents,
+    encryption,
+    evidence,
+    methods,
+    qos,
+    requirements,
+    zeroes,
+)
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
-from blockmirror_driver.volume import header
 from blockmirror_driver.xml import domain as xml_domain
 from blockmirror_driver.xml.disk import same_volume
 from blockmirror_driver.xml.domain import DomainDisk
-
-#: SYNCHRONOUS_WRITES came with it; Nova 34 asks for it as well.
-MIN_LIBVIRT = 8_000_000
-#: CVE-2021-4145: an older QEMU can be crashed through the mirror job.
-MIN_QEMU = 6_002_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def failed(check: str, error: exception.BlockmirrorError | str, fix: str = '') -
 def of_guest(subject: Subject) -> list[Check]:
     """Find the guest and its disk; ``subject`` holds both afterwards, if they are there."""
     request = subject.request
-    found = [versions(subject.hypervisor, request.options.convergence)]
+    found = [versions(subject.hypervisor, request.options)]
     try:
         domain = subject.hypervisor.domain(request.domain)
         subject.domain = domain
@@ -139,29 +140,14 @@ def _stored(subject: Subject, domain: Domain) -> DomainDisk | None:
         return None
 
 
-def versions(hypervisor: Hypervisor, convergence: str = '') -> Check:
-    """Check that libvirt and QEMU are new enough, for a policy of convergence too."""
-    have_both = hypervisor.versions()
-    if convergence == SYNCHRONOUS and have_both.qemu < copy_mode.MIN_QEMU:
-        return failed(
-            'versions',
-            f'QEMU {_dotted(have_both.qemu)} can not make a running copy synchronous, '
-            f'{_dotted(copy_mode.MIN_QEMU)} can',
-            'use --synchronous-writes from the start, or --convergence abort',
-        )
-    for what, have, want in (
-        ('libvirt', have_both.libvirt, MIN_LIBVIRT),
-        ('QEMU', have_both.qemu, MIN_QEMU),
-    ):
-        if have < want:
-            return failed('versions', f'{what} is {_dotted(have)}', f'needs {_dotted(want)}')
-    return passed(
-        'versions', f'libvirt {_dotted(have_both.libvirt)}, QEMU {_dotted(have_both.qemu)}'
-    )
-
-
-def _dotted(version: int) -> str:
-    return f'{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}'
+def versions(hypervisor: Hypervisor, options: CopyOptions) -> Check:
+    """Check that libvirt and QEMU are new enough, for these options too."""
+    have = hypervisor.versions()
+    told = requirements.refusal(have, options)
+    if told is not None:
+        return failed('versions', told.why, told.fix)
+    libvirt, qemu = requirements.dotted(have.libvirt), requirements.dotted(have.qemu)
+    return passed('versions', f'libvirt {libvirt}, QEMU {qemu}')
 
 
 def of_request(subject: Subject) -> list[Check]:
@@ -178,6 +164,7 @@ def of_request(subject: Subject) -> list[Check]:
         _method(subject),
         _chain(subject),
         _contents(subject),
+        *_may_be_zeroed(subject),
         _block_module(subject),
         _secrets(subject),
         _inherits(subject.live.disk, subject.request.destination),
@@ -285,6 +272,11 @@ def _contents(subject: Subject) -> Check:
     return passed('contents', how)
 
 
+def _may_be_zeroed(subject: Subject) -> list[Check]:
+    told = zeroes.refusal(subject.request.destination, subject.request.options)
+    return [] if told is None else [failed('zeroed', told.why, told.fix)]
+
+
 def _block_module(subject: Subject) -> Check:
     source = subject.request.destination.source
     if not isinstance(source, NetworkSource):
@@ -338,59 +330,3 @@ def _limits(source: Disk, destination: Disk) -> Check:
     if qos.changes(source, destination):
         return passed('limits', f'set after the pivot: {wanted}')
     return passed('limits', f'stay as they are: {qos.describe(source.iotune)}')
-
-
-def _whole(subject: Subject, disk: Disk) -> Bytes:
-    """Return the size of an encrypted volume with its header, as the storage has it."""
-    timeout = subject.request.options.probe_timeout
-    plain = replace(disk, encryption=None)
-    return subject.hypervisor.probe(plain, like=subject.domain, timeout=timeout).capacity
-
-
-def created_by_libvirt() -> Check:
-    """Without REUSE_EXT there is nothing to open yet."""
-    return unknown('destination-opens', 'libvirt creates the file')
-
-
-def _opened_by_tools(subject: Subject, disk: Disk) -> list[Check]:
-    """Open with QEMU's own tools what libvirt has no name for, and compare sizes."""
-    try:
-        size = copy.size(blockdev.of(disk, 'probe'), subject.request.options.probe_timeout)
-    except exception.BlockmirrorError as error:
-        return [failed('destination-opens', error)]
-    told = sizes.judge(sizes.Sizes(subject.size, size, size), disk, allow_larger=False)
-    opened = passed('destination-opens', f'opened by qemu-img as {disk.driver.format}')
-    return [opened, Check('size', told.passed, told.detail, told.fix)]
-
-
-def of_destination(subject: Subject, disk: Disk) -> list[Check]:
-    """Look into the destination, open it in a throwaway domain, and compare sizes.
-
-    :param disk: the destination, citing secrets that exist.
-    """
-    if isinstance(disk.source, QemuSource):
-        return _opened_by_tools(subject, disk)
-    try:
-        header.check(disk, subject.request.options.probe_timeout)
-    except exception.Refused as error:
-        return [failed('image', error)]
-    try:
-        probe = subject.hypervisor.probe(
-            disk,
-            like=subject.domain,
-            timeout=subject.request.options.probe_timeout,
-            writable=True,
-        )
-    except exception.DestinationUnusable as error:
-        return [failed('destination-opens', error)]
-    looked = passed('image', f'{disk.driver.format}, and refers to no other file')
-    opened = passed('destination-opens', f'opened in {probe.elapsed:.1f} s')
-    whole = probe.capacity
-    # A qcow2 has the LUKS header outside of what a guest sees.
-    headed = disk.encryption is not None and disk.driver.format == 'raw'
-    if headed and probe.capacity != subject.size:
-        whole = _whole(subject, disk)
-    found = sizes.Sizes(subject.size, probe.capacity, whole)
-    told = sizes.judge(found, disk, allow_larger=subject.request.options.allow_larger)
-    subject.slice_size = told.slice_size
-    return [looked, opened, Check('size', told.passed, told.detail, told.fix)]

@@ -181,7 +181,7 @@ class Comparison:
         return Compared(self.size, again, paused)
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[tuple[Image, Image]]:
+    def _opened(self) -> Iterator[tuple[Image, ...]]:
         if self._stop.is_set():
             raise exception.Cancelled('the comparison was ended')
         swap = self._swap
@@ -199,7 +199,7 @@ class Comparison:
             ) from error
 
     def _differing(
-        self, sides: tuple[Image, Image], look: Sequence[Span], until: float = _NEVER
+        self, sides: tuple[Image, ...], look: Sequence[Span], until: float = _NEVER
     ) -> list[Span]:
         """Read spans of both sides, and return the blocks that are not the same, or not read."""
         found: list[Span] = []
@@ -221,7 +221,7 @@ class Comparison:
                 self._stop.wait(began + (end - start) / bandwidth - time.monotonic())
         return found
 
-    def _paused(self, sides: tuple[Image, Image], left: list[Span]) -> Seconds:
+    def _paused(self, sides: tuple[Image, ...], left: list[Span]) -> Seconds:
         """Stop the guest, and look until the blocks are the same; return for how long."""
         budget = self._swap.options.verify_pause
         domain = self._hypervisor.domain(self._swap.domain_uuid)

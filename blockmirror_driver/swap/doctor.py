@@ -20,6 +20,7 @@ from collections.abc import Callable
 from oslo_config import cfg
 
 from blockmirror_driver import exception
+from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.model import Seconds
 from blockmirror_driver.swap import checks
 from blockmirror_driver.swap.checks import Check
@@ -40,7 +41,7 @@ def examine(
     try:
         hypervisor = connect()
         found.append(checks.passed('libvirt', conf.blockmirror.connection_uri))
-        found.append(checks.versions(hypervisor))
+        found.append(checks.versions(hypervisor, CopyOptions()))
         found += [checks.block_module(hypervisor, protocol) for protocol in _PROTOCOLS]
         found += [_events(hypervisor), _hanging(hypervisor)]
     except exception.BlockmirrorError as error:

@@ -11,18 +11,19 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Both sides of a copy as bytes, read beside the guest."""
+"""The volumes of a copy as bytes, read beside the guest."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import BlockSource, Disk, FileSource, NetworkSource, Seconds
-from blockmirror_driver.qemu import nbd
+from blockmirror_driver.model import BlockSource, Bytes, Disk, FileSource, NetworkSource, Seconds
+from blockmirror_driver.qemu import allocation, nbd
 from blockmirror_driver.virt import reading
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
@@ -44,6 +45,12 @@ class Image(Protocol):
         """Return what was asked for.
 
         :raise CopyFailed: it can't be read, or is silent.
+        """
+
+    def occupied(self, size: Bytes, timeout: Seconds) -> list[tuple[int, int]]:
+        """Return where, of the first ``size`` bytes, the storage doesn't know them to be zeroes.
+
+        All of them, where it doesn't tell or takes more than ``timeout`` seconds for it.
         """
 
     def hang_up(self) -> None:
@@ -86,12 +93,40 @@ class LocalImage:
             raise exception.CopyFailed(f'it can not be read: {error.strerror}') from error
         return b''.join(parts)
 
+    def occupied(self, size: Bytes, timeout: Seconds) -> list[tuple[int, int]]:
+        """Ask the file system for its holes; a device has none."""
+        found: list[tuple[int, int]] = []
+        start = end = 0
+        try:
+            while end < size:
+                start = os.lseek(self._descriptor, end, os.SEEK_DATA)
+                end = os.lseek(self._descriptor, start, os.SEEK_HOLE)
+                if start < size:
+                    found.append((start, min(end, size)))
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # there is no more data
+                return found
+            return [(0, size)]
+        return found
+
     def hang_up(self) -> None:
         """Change nothing: the kernel answers, or nobody does."""
 
     def close(self) -> None:
         """Close it."""
         os.close(self._descriptor)
+
+
+class FarImage(nbd.Export):
+    """A volume that a throwaway domain has opened."""
+
+    def __init__(self, path: str, name: str, timeout: Seconds) -> None:
+        super().__init__(path, name, timeout)
+        self._place = (path, name)
+
+    def occupied(self, size: Bytes, timeout: Seconds) -> list[tuple[int, int]]:
+        """Ask QEMU, which asks its driver of this storage: that of NFS never knows."""
+        return allocation.occupied(*self._place, size, timeout)
 
 
 def unreadable(disk: Disk) -> str:
@@ -111,26 +146,26 @@ def unreadable(disk: Disk) -> str:
 
 @contextlib.contextmanager
 def opened(
-    hypervisor: Hypervisor, domain: Domain, sides: tuple[Disk, Disk], timeout: Seconds
-) -> Iterator[tuple[Image, Image]]:
-    """Yield both sides, opened for reading.
+    hypervisor: Hypervisor, domain: Domain, disks: Sequence[Disk], timeout: Seconds
+) -> Iterator[tuple[Image, ...]]:
+    """Yield the volumes, opened for reading.
 
     :param timeout: seconds for opening them, and that one may be silent later.
     :raise DestinationUnusable: DestinationSilent: SecretUnavailable: CopyFailed: Refused: one
         does not open.
     """
-    far = [disk for disk in sides if isinstance(disk.source, NetworkSource)]
+    far = [disk for disk in disks if isinstance(disk.source, NetworkSource)]
     with contextlib.ExitStack() as stack:
         path = ''
         if far:
             path = stack.enter_context(reading.exported(hypervisor, far, domain, timeout))
         images: list[Image] = []
-        for disk in sides:
+        for disk in disks:
             image: Image
             if isinstance(disk.source, FileSource | BlockSource):
                 image = LocalImage(disk.source.path)
             else:
-                image = nbd.Export(path, str(far.index(disk)), timeout)
+                image = FarImage(path, str(far.index(disk)), timeout)
             stack.callback(image.close)
             images.append(image)
-        yield images[0], images[1]
+        yield tuple(images)

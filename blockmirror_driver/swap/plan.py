@@ -23,7 +23,7 @@ from oslo_log import log as logging
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, Disk, Seconds
-from blockmirror_driver.swap import checks
+from blockmirror_driver.swap import checks, opening
 from blockmirror_driver.swap.checks import Check, Subject
 from blockmirror_driver.swap.owner import planner_name
 from blockmirror_driver.swap.request import SwapRequest
@@ -118,12 +118,12 @@ class Planner:
     def _probe(self, subject: Subject) -> list[Check]:
         """Open the destination elsewhere, with secrets that live only that long."""
         if not subject.request.options.reuse_external:
-            return [checks.created_by_libvirt()]
+            return [opening.created_by_libvirt()]
         owner = planner_name()
         secrets = self._hypervisor.secrets
         try:
             disk = secrets.prepare(subject.request.destination, owner, lifetime=SecretLifetime.JOB)
-            return checks.of_destination(subject, disk)
+            return opening.of_destination(subject, disk)
         except exception.BlockmirrorError as error:
             return [checks.failed('destination-opens', error)]
         finally:

@@ -50,7 +50,7 @@ _T = TypeVar('_T')
 
 
 class CopyFlag(enum.IntFlag):
-    """``virDomainBlockCopyFlags``; SYNCHRONOUS_WRITES needs libvirt 8.0."""
+    """``virDomainBlockCopyFlags``; SYNCHRONOUS_WRITES needs libvirt 8.0, TARGET_ZEROED 12.2."""
 
     NONE = 0
     SHALLOW = 1

@@ -18,7 +18,8 @@ space between) runs ``blockmirror ...`` and
 sends itself SIGKILL right before or after the journal is told that the swap is in STATE, or
 SIGSTOP right after it. ``after:suspend`` is right after the guest was paused; ``impatient`` has
 the first block of a disk found different at the first look, and looked at again in a pause only;
-``endless`` has contents compared until one is told to stop. Nothing in the product knows of it.
+``endless`` has contents compared until one is told to stop, and ``hurried`` gives no time to look
+whether a destination is zeroed. Nothing in the product knows of it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ import sys
 from typing import Any
 
 from blockmirror_driver.cli.main import main
-from blockmirror_driver.swap import contents
+from blockmirror_driver.model import Bytes, Seconds
+from blockmirror_driver.swap import contents, zeroes
+from blockmirror_driver.swap.images import Image
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.virt.domain import Domain
@@ -82,6 +85,16 @@ def arm_endlessness() -> None:
     contents.Comparison._differing = until_told  # type: ignore[method-assign,assignment]
 
 
+def arm_hurry() -> None:
+    """Have no time to look whether a destination is zeroed."""
+    look = zeroes._look
+
+    def hurried(image: Image, size: Bytes, timeout: Seconds) -> zeroes.Seen:
+        return look(image, size, Seconds(0.0 * timeout))
+
+    zeroes._look = hurried
+
+
 if __name__ == '__main__':
     for where in sys.argv.pop(1).split():
         when_text, _, state_text = where.partition(':')
@@ -89,6 +102,8 @@ if __name__ == '__main__':
             arm_impatience()
         elif where == 'endless':
             arm_endlessness()
+        elif where == 'hurried':
+            arm_hurry()
         elif state_text == 'suspend':
             arm_suspend()
         else:

@@ -32,6 +32,7 @@ def flags(options: CopyOptions) -> CopyFlag:
         CopyFlag.REUSE_EXT: options.reuse_external,
         CopyFlag.TRANSIENT_JOB: options.transient_job,
         CopyFlag.SYNCHRONOUS_WRITES: options.synchronous_writes,
+        CopyFlag.TARGET_ZEROED: options.target_zeroed,
     }
     result = CopyFlag.NONE
     for flag, on in chosen.items():

@@ -57,7 +57,7 @@ class Rebase:
                 'rebase can name no format but raw, and would guess any other', hint=hint
             )
         only_blockcopy = [
-            name for name in ('granularity', 'buf_size', 'synchronous_writes')
+            name for name in ('granularity', 'buf_size', 'synchronous_writes', 'target_zeroed')
             if getattr(options, name)
         ]  # fmt: skip
         if only_blockcopy:

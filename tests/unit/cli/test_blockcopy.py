@@ -33,10 +33,13 @@ from blockmirror_driver.swap.request import Ending, SwapRequest
 from blockmirror_driver.swap.states import SwapState
 from tests.unit.cli import fakes
 
-#: The options of virsh 9.0's blockcopy and the kinds of their values, as the documentation's
+#: The options of virsh 12.8's blockcopy and the kinds of their values, as the documentation's
 #: table has them: what ``virsh help blockcopy`` tells.
 TABLE = Path(__file__).parents[3] / 'doc' / 'source' / 'cli' / 'virsh-blockcopy.txt'
 VIRSH = {line.partition(' ')[0]: line.partition(' ')[2] for line in TABLE.read_text().splitlines()}
+
+#: Those that older ones don't have.
+NEWER = {'--dest-is-zero'}
 
 
 class CopyTestCase(fakes.CommandTestCase):
@@ -67,6 +70,7 @@ class TestCopy(CopyTestCase):
             'REUSE_EXT',
             'TRANSIENT_JOB',
             'SYNCHRONOUS_WRITES',
+            'TARGET_ZEROED',
         ):
             self.assertIn(f'VIR_DOMAIN_BLOCK_COPY_{name}', folded)
 
@@ -77,7 +81,8 @@ class TestCopy(CopyTestCase):
         )
         told = re.findall(r'^    (?:\[)?(--[a-z-]+)\]?(?: (<\w+>))?', ran.stdout, re.MULTILINE)
         # Ours are the positional DOMAIN and DISK only.
-        self.assertEqual(VIRSH, {k: v for k, v in told if k not in ('--domain', '--path')})
+        theirs = {k: v for k, v in told if k not in ('--domain', '--path')}
+        self.assertEqual(VIRSH, dict.fromkeys(NEWER & VIRSH.keys(), '') | theirs)
 
     def test_each_takes_a_value_where_virsh_s_does(self) -> None:
         app = BlockmirrorApp()
@@ -100,6 +105,8 @@ class TestCopy(CopyTestCase):
             (['--transient-job'], {'transient_job': True}),
             (['--no-transient-job'], {'transient_job': False}),
             (['--synchronous-writes'], {'synchronous_writes': True}),
+            (['--dest-is-zero'], {'target_zeroed': True}),
+            (['--target-zeroed'], {'target_zeroed': True}),
             (['--timeout', '7'], {'copy_timeout': 7.0}),
             (['--wait', '--async'], {'abort_timeout': 1.0}),
             (['--method', 'rebase'], {'method': 'rebase'}),

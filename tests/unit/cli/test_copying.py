@@ -40,6 +40,7 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     'decrypt': (['--decrypt'], True),
     'allow_larger': (['--allow-larger'], True),
     'pivot_behind_libvirt': (['--pivot-behind-libvirt'], True),
+    'target_zeroed': (['--target-zeroed'], True),
     'copy_timeout': (['--timeout', '10'], 10.0),
     'pivot_timeout': (['--pivot-timeout', '11'], 11.0),
     'abort_timeout': (['--abort-timeout', '12'], 12.0),

@@ -50,10 +50,12 @@ class BlockCopyFlags(unittest.TestCase):
         self.assertEqual(blockcopy.flags(bare), CopyFlag.NONE)
 
     def test_on_request(self) -> None:
-        """SHALLOW and SYNCHRONOUS_WRITES."""
+        """SHALLOW, SYNCHRONOUS_WRITES and TARGET_ZEROED."""
         options = CopyOptions(shallow=True, synchronous_writes=True)
         wanted = OURS | CopyFlag.SHALLOW | CopyFlag.SYNCHRONOUS_WRITES
         self.assertEqual(blockcopy.flags(options), wanted)
+        zeroed = CopyOptions(target_zeroed=True)
+        self.assertEqual(blockcopy.flags(zeroed), OURS | CopyFlag.TARGET_ZEROED)
 
 
 class Start(unittest.TestCase):
@@ -126,6 +128,7 @@ class Refused(unittest.TestCase):
         self.check('rebase', FILE, 'granularity', granularity=512)
         self.check('rebase', FILE, 'buf_size', buf_size=512)
         self.check('rebase', FILE, 'synchronous_writes', synchronous_writes=True)
+        self.check('rebase', FILE, 'target_zeroed', target_zeroed=True)
 
     def test_rebase_of_a_persistent_domain(self) -> None:
         """The call has no flag for a transient job."""

@@ -153,6 +153,11 @@ class Starting(PassthroughTestCase):
             mirrored,
         )
 
+    def test_zeroes_that_need_not_be_written(self) -> None:
+        self.domain.mirror(CopyOptions(method='qmp', target_zeroed=True))
+        command, told = self.qemu.said[-1]
+        self.assertEqual(('blockdev-mirror', True), (command, told['target-is-zero']))
+
     def test_what_qemu_refuses_is_taken_away_again(self) -> None:
         for command in ('blockdev-add', 'blockdev-mirror'):
             self.qemu.said.clear()
