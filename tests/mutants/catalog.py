@@ -56,6 +56,12 @@ MUTANTS = (
         ('tests/unit/mirror',),
     ),
     Mutant(
+        'P1', 'who says that a destination is zeroed is believed',
+        f'{_SWAP}/opening.py',
+        '    if seen.first is not None:\n', '    if seen.first is not None and not disk:\n',
+        ('tests/unit/swap/test_zeroes.py',),
+    ),
+    Mutant(
         'P2', 'what comes after the switch goes back',
         f'{_SWAP}/runner.py',
         '            # That was read, and stays so even if the guest is gone by now.\n'
