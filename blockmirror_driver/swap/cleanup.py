@@ -39,6 +39,9 @@ from blockmirror_driver.xml import metadata
 
 LOG = logging.getLogger(__name__)
 
+#: What a mark says of a swap that is under way; ``COMPARED`` when its contents are to be.
+COPYING, COMPARED = 'copying', 'compared'
+
 
 def mark(hypervisor: Hypervisor, swap: Swap, intent: str) -> None:
     """Write the swap into the domain's metadata, so that a lost journal can be rebuilt.
@@ -59,6 +62,11 @@ def mark(hypervisor: Hypervisor, swap: Swap, intent: str) -> None:
             domain.set_mark(metadata.build([*others, ours]))
     except exception.BlockmirrorError as error:
         LOG.warning('Swap %s: the domain could not be marked: %s', swap.id, error)
+
+
+def mark_going_on(hypervisor: Hypervisor, swap: Swap) -> None:
+    """Mark the domain with a swap that goes on: what it must not end without is told, too."""
+    mark(hypervisor, swap, COMPARED if swap.options.verify_contents else COPYING)
 
 
 def unmark(hypervisor: Hypervisor, swap_id: str, domain_uuid: str) -> None:

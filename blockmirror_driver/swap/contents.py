@@ -62,7 +62,6 @@ _TOLD_EVERY = Seconds(10.0)
 _LET_GO_ON_WITHIN = 300.0
 #: What the mark on the domain says while we have stopped it.
 PAUSED = 'paused'
-_COPYING = 'copying'
 
 _NEVER = float('inf')
 
@@ -329,7 +328,7 @@ def _let_go_on(hypervisor: Hypervisor, swap: Swap) -> None:
     domain = hypervisor.domain(swap.domain_uuid)
     if domain.state() is DomainState.PAUSED:
         domain.resume()
-    cleanup.mark(hypervisor, swap, _COPYING)
+    cleanup.mark_going_on(hypervisor, swap)
 
 
 def _patiently(

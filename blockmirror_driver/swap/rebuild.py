@@ -15,12 +15,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
-from blockmirror_driver.swap import cleanup
+from blockmirror_driver.swap import cleanup, contents
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.request import Ending
@@ -31,6 +32,11 @@ from blockmirror_driver.xml import disk as xml_disk
 from blockmirror_driver.xml import metadata
 
 LOG = logging.getLogger(__name__)
+
+#: Marks of swaps that a comparison has to come before the end of.
+_COMPARED = (cleanup.COMPARED, contents.PAUSED)
+#: Nobody tells any more for how long the guest may be paused for it.
+_COMPARING = {'verify_contents': True, 'verify_pause': 0.0}
 
 
 def rebuild(hypervisor: Hypervisor, journal: Journal) -> tuple[SwapRecord, ...]:
@@ -106,4 +112,5 @@ def _record_of(domain: Domain, mark: metadata.SwapMark) -> SwapRecord:
         created_at=now,
         updated_at=now,
         detail="rebuilt from the domain's metadata",
+        options=json.dumps(_COMPARING if mark.intent in _COMPARED else {}),
     )

@@ -256,6 +256,13 @@ class TestLetGoOn(ComparisonCase):
         contents.let_go_on(self.hypervisor, self.swap())
         self.assert_runs()
 
+    def test_the_mark_tells_that_it_has_to_be_compared(self) -> None:
+        """Without the journal nobody else would know."""
+        self.mark(contents.PAUSED)
+        contents.let_go_on(self.hypervisor, self.swap())
+        (mark,) = cleanup.marks_of(self.domain)
+        self.assertEqual(cleanup.COMPARED, mark.intent)
+
     def test_somebody_elses(self) -> None:
         self.mark('copying')
         contents.let_go_on(self.hypervisor, self.swap())

@@ -15,7 +15,10 @@
 
 from __future__ import annotations
 
+import json
+
 from blockmirror_driver import exception
+from blockmirror_driver.swap import rebuild
 from tests.unit.swap.orphans import RecoverTestCase
 
 
@@ -42,6 +45,19 @@ class RebuildTest(RecoverTestCase):
         self.guest.switches()
         self.assertEqual(0, self.recover().exit_code)
         self.assert_on_destination()
+
+    def test_what_has_to_be_compared_still_has_to(self) -> None:
+        self.assertEqual('{}', self._rebuilt_options())
+        for intent in ('compared', 'paused'):
+            self._lose_the_journal()
+            self.guest.marked = (self.guest.marked or '').replace('"copying"', f'"{intent}"')
+            options = json.loads(self._rebuilt_options())
+            self.assertEqual({'verify_contents': True, 'verify_pause': 0.0}, options)
+            self.guest.marked = self.guest.marked.replace(f'"{intent}"', '"copying"')
+
+    def _rebuilt_options(self) -> str:
+        (record,) = rebuild.rebuild(self.hypervisor, self.journal)
+        return record.options
 
     def test_a_damaged_mark_is_stepped_over(self) -> None:
         for text in ('<x/>', 'not xml', (self.guest.marked or '').replace('disk', 'dsk')):
