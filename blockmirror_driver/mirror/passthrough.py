@@ -161,6 +161,14 @@ class Passthrough(Domain):
         now = replace(disk.disk, source=destination.source, encryption=destination.encryption)
         return replace(disk, disk=now, format=destination.driver.format)
 
+    def disks(self, dev: str) -> tuple[DomainDisk | None, DomainDisk]:
+        """Return the stored and the live disk; by several calls, since QEMU is asked too."""
+        try:
+            stored = self._seen.stored_disk(dev)
+        except exception.DiskNotFound:
+            stored = None
+        return stored, self.live_disk(dev)
+
     def xml(self, *, inactive: bool = False) -> str:
         """Return the definition; the live one as it would be if libvirt knew of a pivot."""
         text = self._seen.xml(inactive=inactive)

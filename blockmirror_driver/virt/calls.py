@@ -15,7 +15,8 @@
 
 libvirt has no timeout per call: a call on a domain whose destination hangs blocks as long
 as that does. Each call runs in a daemon thread; after the caller's timeout it is left
-there, counted in :attr:`CallPool.hanging`, and does not hold up the interpreter's exit.
+there, counted in :attr:`CallPool.hanging`, and does not hold up the interpreter's exit. A
+thread whose call has returned takes the next one, and ends when there is none for a while.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -36,6 +38,8 @@ _T = TypeVar('_T')
 DEFAULT_SIZE = 4
 #: Of these no more than two may wait for one domain, so that the others stay reachable.
 PER_KEY = 2
+#: Seconds that a thread without a call stays.
+IDLE = Seconds(10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,34 @@ class _Call(Generic[_T]):
     )
 
 
+class _Worker:
+    """A daemon thread for one call after another."""
+
+    def __init__(self, work: Callable[[_Worker, _Call[Any]], None]) -> None:
+        #: Calls that it is to run.
+        self.inbox: queue.SimpleQueue[_Call[Any]] = queue.SimpleQueue()
+        self._work = work
+
+    def start(self, may_end: Callable[[_Worker], bool]) -> None:
+        """Begin; ``may_end`` is asked when there was no call for :data:`IDLE` seconds."""
+        threading.Thread(target=self._run, args=(may_end,), daemon=True).start()
+
+    def _run(self, may_end: Callable[[_Worker], bool]) -> None:
+        me = threading.current_thread()
+        while True:
+            try:
+                call = self.inbox.get(timeout=IDLE)
+            except queue.Empty:
+                if may_end(self):
+                    return
+                continue
+            me.name = f'blockmirror-{call.name}'
+            self._work(self, call)
+            del call  # what it holds need not stay as long as this waits
+
+
 class CallPool:
-    """Runs at most ``size`` calls at a time, each in a daemon thread of its own.
+    """Runs at most ``size`` calls at a time, each in a daemon thread that has no other.
 
     Nothing is queued behind a call that hangs: while every place is taken by one of
     those, a new call fails at once. Behind calls that are merely under way it waits, as
@@ -72,6 +102,8 @@ class CallPool:
         self._per_key = per_key
         self._changed = threading.Condition()
         self._calls: list[_Call[Any]] = []
+        #: Threads without a call, the last that had one at the end.
+        self._idle: list[_Worker] = []
 
     @property
     def hanging(self) -> tuple[HangingCall, ...]:
@@ -102,9 +134,7 @@ class CallPool:
         call = self._admit(name, key, lambda: function(*args), deadline)
         if patience is not None:
             deadline = call.since + timeout
-        threading.Thread(
-            target=self._work, args=(call,), name=f'blockmirror-{name}', daemon=True
-        ).start()
+        self._worker().inbox.put(call)
         try:
             value, error = call.outcome.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
@@ -143,7 +173,22 @@ class CallPool:
                 hint='the storage of a block job, or libvirtd itself, does not answer',
             )
 
-    def _work(self, call: _Call[Any]) -> None:
+    def _worker(self) -> _Worker:
+        with self._changed:
+            if self._idle:
+                return self._idle.pop()
+        worker = _Worker(self._work)
+        worker.start(self._may_end)
+        return worker
+
+    def _may_end(self, worker: _Worker) -> bool:
+        with self._changed:
+            if worker not in self._idle:
+                return False  # it has just got a call
+            self._idle.remove(worker)
+            return True
+
+    def _work(self, worker: _Worker, call: _Call[Any]) -> None:
         value: Any = None
         error: BaseException | None = None
         try:
@@ -153,6 +198,7 @@ class CallPool:
         # The place is free before the caller goes on, so that its next call finds one.
         with self._changed:
             self._calls.remove(call)
+            self._idle.append(worker)
             self._changed.notify_all()
         call.outcome.put((value, error))
 
@@ -175,3 +221,20 @@ class CallPool:
         if error is not None:
             raise error
         return value  # type: ignore[return-value]
+
+
+def beside(function: Callable[[], _T]) -> Future[_T]:
+    """Run something in a daemon thread while the caller does something else.
+
+    What it raises is raised by the future's ``result``. It has to end by itself.
+    """
+    future: Future[_T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - handed to whoever wants the result
+            future.set_exception(error)
+
+    threading.Thread(target=work, name='blockmirror-beside', daemon=True).start()
+    return future

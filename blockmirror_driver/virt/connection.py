@@ -26,7 +26,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
+from concurrent.futures import Future
 from typing import Self, TypeVar
 
 import libvirt
@@ -36,7 +36,7 @@ from oslo_log import log
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Disk, Seconds
-from blockmirror_driver.virt import capabilities, errors, probe
+from blockmirror_driver.virt import calls, capabilities, errors, probe
 from blockmirror_driver.virt.calls import CallPool, HangingCall
 from blockmirror_driver.virt.domain import Domain, is_uuid
 from blockmirror_driver.virt.events import ConnectionLost, HypervisorEvent, Reconnected
@@ -150,12 +150,7 @@ class Hypervisor:
     def __enter__(self) -> Self:
         return self.open()
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exc: object) -> None:
         self.close()
 
     @property
@@ -310,6 +305,10 @@ class Hypervisor:
             if errors.is_connection_loss(error):
                 self._broken.put((generation, errors.clean(error)))
             raise translate(error, name) from error
+
+    def beside(self, function: Callable[[], _T]) -> Future[_T]:
+        """Begin something in a daemon thread of its own; see :func:`calls.beside`."""
+        return calls.beside(function)
 
     # Keeping it up
 

@@ -37,9 +37,8 @@ import libvirt
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, BytesPerSecond, IoTune, Seconds
-from blockmirror_driver.virt import errors
+from blockmirror_driver.virt import definitions, errors, handles
 from blockmirror_driver.virt.counters import WriteCounters
-from blockmirror_driver.xml import document
 from blockmirror_driver.xml import domain as xml_domain
 from blockmirror_driver.xml import metadata as xml_metadata
 
@@ -155,22 +154,20 @@ class Domain:
         :raise DomainNotFound: also when the guest does not run: then there is no live
             disk, and the stored one must not be taken for it.
         """
-        text = self.xml()
-        # Only the definition of a running domain has an id. Asking isActive() beforehand
-        # would leave a moment in which the guest dies and the stored disk passes as live.
-        if document.parse(text, 'domain').get('id') is None:
-            raise exception.DomainNotFound(f'domain {self.name} is not running')
-        return xml_domain.find(text, dev)
+        return definitions.live_disk(self.xml(), self.name, dev)
 
     def stored_disk(self, dev: str) -> xml_domain.DomainDisk | None:
         """Return the disk of the stored definition, None for a transient domain."""
-        text = self._call(
-            'XMLDesc',
-            lambda dom: (
-                dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if dom.isPersistent() else None
-            ),
-        )
+        text = self._call('XMLDesc', definitions.stored)
         return None if text is None else xml_domain.find(text, dev)
+
+    def disks(self, dev: str) -> tuple[xml_domain.DomainDisk | None, xml_domain.DomainDisk]:
+        """Return the stored disk, None where there is none, and the live one; by one call.
+
+        Errors are those of :meth:`live_disk`, whose answer is the newer one.
+        """
+        stored, live = self._call('XMLDesc', definitions.both)
+        return definitions.stored_disk(stored, dev), definitions.live_disk(live, self.name, dev)
 
     def capacity(self, dev: str) -> Bytes:
         """Return the exact bytes that the guest sees; the guest must run."""
@@ -388,7 +385,7 @@ class Domain:
         translate: errors.Translation = errors.translate,
     ) -> _T:
         def look_up(conn: libvirt.virConnect) -> _T:
-            return method(conn.lookupByUUIDString(self.uuid))
+            return method(handles.of(conn, self.uuid))
 
         return self.hypervisor.run(
             name, look_up, key=self.uuid, timeout=timeout, translate=translate

@@ -29,6 +29,7 @@ import libvirt
 from oslo_log import log
 
 from blockmirror_driver import exception
+from blockmirror_driver.virt import handles
 from blockmirror_driver.virt.events import (
     BlockJobEvent,
     BlockJobStatus,
@@ -102,6 +103,7 @@ class Link:
             raise
         with self._lock:
             if not self._ended:
+                handles.keep(conn)
                 self._conn = conn
                 return
         # close() came while we were under way: whoever opened us has given up waiting.
@@ -161,6 +163,7 @@ class Link:
         for callback_id in self._callbacks:
             _ignoring_errors(functools.partial(conn.domainEventDeregisterAny, callback_id))
         self._callbacks.clear()
+        handles.forget(conn)
         if self._on_close is not None:
             _ignoring_errors(conn.unregisterCloseCallback)
         _ignoring_errors(conn.close)

@@ -31,6 +31,7 @@ import dataclasses
 import uuid as uuids
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
 from blockmirror_driver import exception
@@ -183,6 +184,13 @@ class FakeDomain(Scripted, Domain):
         found = self._of(self.stored, dev) if self.persistent else None
         self._done('stored_disk')
         return found
+
+    def disks(self, dev: str) -> tuple[DomainDisk | None, DomainDisk]:
+        try:
+            stored = self.stored_disk(dev)
+        except exception.DiskNotFound:
+            stored = None
+        return stored, self.live_disk(dev)
 
     def capacity(self, dev: str) -> Bytes:
         self._called('capacity', dev)
@@ -448,6 +456,15 @@ class FakeHypervisor(Scripted, Hypervisor):
         self.fake_generation += 1
         self.emit(Reconnected(self.fake_generation))
         self._done('reconnect')
+
+    def beside(self, function: Callable[[], _T]) -> Future[_T]:
+        """At once, in the caller's thread: so that tests know the order."""
+        future: Future[_T] = Future()
+        try:
+            future.set_result(function())
+        except exception.BlockmirrorError as error:
+            future.set_exception(error)
+        return future
 
     def domain(self, name_or_uuid: str) -> Domain:
         self._called('domain', name_or_uuid)

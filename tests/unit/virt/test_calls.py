@@ -21,14 +21,19 @@ import sys
 import textwrap
 import threading
 
+import fixtures
 import testtools
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Seconds
-from blockmirror_driver.virt.calls import CallPool
+from blockmirror_driver.virt.calls import CallPool, beside
 
 SOON = Seconds(0.01)
 LONG = Seconds(30.0)
+
+
+def _my_name() -> str:
+    return threading.current_thread().name
 
 
 class TestCallPool(testtools.TestCase):
@@ -67,6 +72,37 @@ class TestCallPool(testtools.TestCase):
         thread = self.pool.call('who', threading.current_thread, timeout=LONG)
         self.assertTrue(thread.daemon)
         self.assertEqual('blockmirror-who', thread.name)
+
+    def test_a_thread_that_is_done_takes_the_next_call(self) -> None:
+        first, second = (
+            self.pool.call('who', threading.get_ident, timeout=LONG) for _number in range(2)
+        )
+        self.assertEqual(first, second)
+
+    def test_a_thread_that_hangs_takes_none(self) -> None:
+        self.hang('one')
+        self.assertEqual('blockmirror-two', self.pool.call('two', _my_name, timeout=LONG))
+        self.assertEqual(('one',), tuple(call.name for call in self.pool.hanging))
+
+    def test_a_thread_without_calls_ends(self) -> None:
+        self.useFixture(fixtures.MockPatch('blockmirror_driver.virt.calls.IDLE', SOON))
+        thread = self.pool.call('who', threading.current_thread, timeout=LONG)
+        thread.join(LONG)
+        self.assertFalse(thread.is_alive())
+        self.assertEqual('blockmirror-who', self.pool.call('who', _my_name, timeout=LONG))
+
+    def test_beside(self) -> None:
+        begun = threading.Event()
+
+        def wait() -> bool:
+            begun.set()
+            return self.release.wait(LONG)
+
+        future = beside(wait)
+        self.assertTrue(begun.wait(LONG))
+        self.release.set()
+        self.assertTrue(future.result(LONG))
+        self.assertRaises(ZeroDivisionError, beside(lambda: 1 // 0).result, LONG)
 
     def test_what_hangs_is_counted_until_it_returns(self) -> None:
         returned = threading.Event()

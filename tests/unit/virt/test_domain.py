@@ -22,6 +22,7 @@ import testtools
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, BytesPerSecond
+from blockmirror_driver.virt import handles
 from blockmirror_driver.virt.domain import CopyFlag, Domain, DomainState, JobInfo, RebaseFlag
 from tests.unit.virt.stand_ins import DirectHypervisor, Recorder, libvirt_error
 
@@ -84,6 +85,24 @@ class TestReading(DomainCase):
         self.dom.answers['isPersistent'] = 0
         self.assertIsNone(self.domain.stored_disk('vda'))
 
+    def test_both_disks_by_one_call(self) -> None:
+        stored, live = self.domain.disks('vda')
+        assert stored is not None
+        self.assertIn('/v/stored', repr(stored.disk.source))
+        self.assertIn('/v/live', repr(live.disk.source))
+        self.assertEqual(1, len(self.conn.calls))
+
+    def test_both_disks_where_one_is_not_there(self) -> None:
+        with_none = DOMAIN.format('', '')
+        self.dom.answers['XMLDesc'] = lambda flags: with_none if flags else LIVE
+        self.assertIsNone(self.domain.disks('vda')[0])
+        self.dom.answers['isPersistent'] = 0
+        self.assertIsNone(self.domain.disks('vda')[0])
+        self.assertRaises(exception.DiskNotFound, self.domain.disks, 'vdz')
+        self.dom.answers['XMLDesc'] = STORED
+        for dev in ('vda', 'vdz'):
+            self.assertRaises(exception.DomainNotFound, self.domain.disks, dev)
+
     def test_unknown_disk(self) -> None:
         self.assertRaises(exception.DiskNotFound, self.domain.live_disk, 'vdz')
         self.assertRaises(exception.DiskNotFound, self.domain.stored_disk, 'vdz')
@@ -105,6 +124,38 @@ class TestReading(DomainCase):
     def test_gone(self) -> None:
         self.conn.answers['lookupByUUIDString'] = libvirt_error(42, 'Domain not found')
         self.assertRaises(exception.DomainNotFound, self.domain.state)
+
+
+class TestHandles(DomainCase):
+    def setUp(self) -> None:
+        super().setUp()
+        handles.keep(self.conn)  # type: ignore[arg-type]
+        self.addCleanup(handles.forget, self.conn)  # type: ignore[arg-type]
+
+    def test_a_domain_is_looked_up_once_a_connection(self) -> None:
+        self.domain.is_active()
+        self.domain.xml()
+        self.assertEqual([('lookupByUUIDString', UUID)], self.conn.calls)
+        handles.forget(self.conn)  # type: ignore[arg-type]
+        self.domain.is_active()
+        self.assertEqual(2, len(self.conn.calls))
+
+    def test_one_that_is_not_there_is_looked_for_again(self) -> None:
+        gone = self.conn.answers['lookupByUUIDString']
+        self.conn.answers['lookupByUUIDString'] = libvirt_error(42, 'Domain not found')
+        self.assertRaises(exception.DomainNotFound, self.domain.is_active)
+        self.conn.answers['lookupByUUIDString'] = gone
+        self.domain.is_active()
+
+    def test_one_that_goes_says_so_itself(self) -> None:
+        self.domain.is_active()
+        self.dom.answers['isActive'] = libvirt_error(42, 'Domain not found')
+        self.assertRaises(exception.DomainNotFound, self.domain.is_active)
+
+    def test_those_of_old_guests_go(self) -> None:
+        for number in range(1000):
+            handles.of(self.conn, str(number))  # type: ignore[arg-type]
+        self.assertLessEqual(len(handles._kept[id(self.conn)]), 64)
 
 
 class TestJobs(DomainCase):
