@@ -23,7 +23,7 @@ from oslo_log import log as logging
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, Disk, Seconds
-from blockmirror_driver.swap import checks, opening
+from blockmirror_driver.swap import checks, opening, thin
 from blockmirror_driver.swap.checks import Check, Subject
 from blockmirror_driver.swap.owner import planner_name
 from blockmirror_driver.swap.request import SwapRequest
@@ -93,6 +93,7 @@ class Planner:
         found = checks.of_guest(subject)
         if subject.live is not None:
             found += checks.of_request(subject)
+            found.append(_thin(subject))
             found += self._extra(subject)
         probed_at = None
         if subject.live is not None and all(check.passed is not False for check in found):
@@ -132,3 +133,10 @@ class Planner:
             except exception.BlockmirrorError as error:
                 # It hides no answer; the next sweep finds them, once this process is gone.
                 LOG.warning('The secrets of %s are left: %s', owner, error)
+
+
+def _thin(subject: Subject) -> Check:
+    assert subject.live is not None
+    assert subject.domain is not None
+    request = subject.request
+    return thin.look(subject.domain, subject.live.disk, request.destination, request.options)

@@ -171,13 +171,19 @@ class Domain:
 
     def capacity(self, dev: str) -> Bytes:
         """Return the exact bytes that the guest sees; the guest must run."""
+        return self._block_info(dev)[0]
 
-        def size(dom: libvirt.virDomain) -> int:
+    def allocation(self, dev: str) -> Bytes:
+        """Return the bytes that the volume takes, the whole where its backend does not tell."""
+        return self._block_info(dev)[2]
+
+    def _block_info(self, dev: str) -> list[Bytes]:
+        def info(dom: libvirt.virDomain) -> list[int]:
             if not dom.isActive():
                 raise exception.DomainNotFound(f'domain {self.name} is not running')
-            return dom.blockInfo(dev)[0]
+            return dom.blockInfo(dev)
 
-        return Bytes(self._call('blockInfo', size))
+        return [Bytes(number) for number in self._call('blockInfo', info)]
 
     def write_counters(self, dev: str) -> WriteCounters:
         """Return what the guest has written; a copy's own work is not counted."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 
+from blockmirror_driver.model import format_bytes
 from blockmirror_driver.swap import requirements
 from tests.functional.base import MIB, SIZE
 from tests.functional.command import Result
@@ -101,6 +102,18 @@ class ZeroedTest(FaultTestCase):
         done = self.zeroed(guest, self.volume('nfs'), '--verify-contents', crash='hurried')
         self.assert_ok(done)
         self.assertIn('contents compared', done.out)
+
+    def test_what_it_costs_is_said(self) -> None:
+        """Without a word QEMU writes every zero of a source that tells no holes."""
+        source, destination = self.volume('nfs', filled=True), self.volume('file')
+        guest = self.guest(source)
+        argv = ('plan', guest.name, 'vda', self.connection(destination), '-f', 'json')
+        (check,) = [row for row in self.command.run(*argv).json if row['check'] == 'thin']
+        self.assertEqual('warning', check['result'])
+        more = SIZE - source.allocated()
+        self.assertIn(f'{format_bytes(more)} more are allocated', check['detail'])
+        self.assert_ok(self.swap(guest, destination))
+        self.assertAlmostEqual(more, destination.allocated() - source.allocated(), delta=MIB)
 
     def test_by_qmp(self) -> None:
         """``copy`` takes virsh's name of it, and QEMU is told without libvirt."""

@@ -125,6 +125,8 @@ class FakeDomain(Scripted, Domain):
         self.stored: dict[str, DomainDisk] = {}
         self.jobs: dict[str, JobInfo] = {}
         self.capacities: dict[str, int] = {}
+        #: Bytes that a volume takes, where its backend tells.
+        self.allocations: dict[str, int] = {}
         self.live_xml = '<domain/>'
         self.stored_xml = '<domain/>'
         self.marked: str | None = None
@@ -197,6 +199,12 @@ class FakeDomain(Scripted, Domain):
         self._require_running()
         self._done('capacity')
         return Bytes(self._of(self.capacities, dev))
+
+    def allocation(self, dev: str) -> Bytes:
+        self._called('allocation', dev)
+        self._require_running()
+        self._done('allocation')
+        return Bytes(self.allocations.get(dev, self.capacities[dev]))
 
     def job(self, dev: str) -> JobInfo | None:
         self._called('job', dev)

@@ -61,6 +61,7 @@ IDS = [
     'secrets',
     'inherits',
     'limits',
+    'thin',
     'journal',
     'budget',
     'no-open-swap',

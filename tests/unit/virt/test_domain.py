@@ -58,6 +58,7 @@ class TestReading(DomainCase):
         self.assertTrue(self.domain.is_persistent())
         self.assertIs(DomainState.PAUSED, self.domain.state())
         self.assertEqual(Bytes(1 << 30), self.domain.capacity('vda'))
+        self.assertEqual(Bytes(6), self.domain.allocation('vda'))
         self.assertEqual(LIVE, self.domain.xml())
         self.assertEqual(STORED, self.domain.xml(inactive=True))
 
