@@ -83,4 +83,29 @@ A swap without a bandwidth of its own counts as the whole limit.
 Related options: ``bandwidth``, ``max_concurrent_swaps``.
 """,
     ),
+    cfg.IntOpt(
+        'max_backend_swaps',
+        default=0,
+        min=0,
+        help="""
+Swaps of this host that may copy to one backend at the same time; 0 means no other limit than
+``max_concurrent_swaps``.
+
+A backend is the pool of a Ceph cluster, the host of an iSCSI or NBD portal, the export of an NFS
+server, a directory of files, or all block devices of the host together.
+""",
+    ),
+    cfg.IntOpt(
+        'max_backend_bandwidth',
+        default=0,
+        min=0,
+        help="""
+Bytes per second that all swaps of this host to one backend may be given together; 0 means no other
+limit than ``max_host_bandwidth``.
+
+A swap without a bandwidth of its own counts as the whole limit.
+
+Related options: ``max_backend_swaps``.
+""",
+    ),
 ]

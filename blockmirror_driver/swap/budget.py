@@ -20,36 +20,81 @@ row as one step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oslo_concurrency import lockutils
+from oslo_config import cfg
 
 from blockmirror_driver import exception
+from blockmirror_driver.swap import backends
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.states import WITH_JOB, SwapState
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """The limits of a host; ``bandwidth`` is bytes/s for all swaps together, 0 unlimited."""
+class Limit:
+    """How many swaps at a time, and how many bytes/s together; 0 is unlimited."""
 
-    swaps: int
+    swaps: int = 0
     bandwidth: int = 0
 
     def refusal(
-        self, running: tuple[SwapRecord, ...], bandwidth: int, more: int = 1
+        self, where: str, running: Sequence[SwapRecord], bandwidth: int, more: int
     ) -> str | None:
-        """Tell why ``more`` swaps of ``bandwidth`` bytes/s do not fit, ``None`` if they do."""
-        if len(running) + more > self.swaps:
-            told = f'{len(running)} of {self.swaps} swaps of this host are running'
+        """Tell why ``more`` swaps of ``bandwidth`` bytes/s do not fit, ``None`` if they do.
+
+        :param where: what the limit is of, for the operator.
+        :param running: the swaps that count.
+        """
+        if self.swaps and len(running) + more > self.swaps:
+            told = f'{len(running)} of {self.swaps} swaps {where} are running'
             return told if more == 1 else f'{told}, {more} more are wanted'
         if self.bandwidth:
             wanted = more * (bandwidth or self.bandwidth)
             used = sum(record.bandwidth or self.bandwidth for record in running)
             if used + wanted > self.bandwidth:
-                return f'{used} of {self.bandwidth} bytes/s are reserved, {wanted} more are wanted'
+                return (
+                    f'{used} of {self.bandwidth} bytes/s {where} are reserved, '
+                    f'{wanted} more are wanted'
+                )
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The limits of a host, and those of each backend that it copies to."""
+
+    host: Limit
+    backend: Limit = Limit()
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts) -> Budget:
+        """Read the options."""
+        group = conf.blockmirror
+        return cls(
+            Limit(group.max_concurrent_swaps, group.max_host_bandwidth),
+            Limit(group.max_backend_swaps, group.max_backend_bandwidth),
+        )
+
+    def refusal(
+        self,
+        running: Sequence[SwapRecord],
+        backend: str,
+        bandwidth: int,
+        more: int = 1,
+    ) -> str | None:
+        """Tell why ``more`` swaps do not fit, one of them to ``backend``.
+
+        :param backend: its name, see :mod:`.backends`.
+        """
+        over = self.host.refusal('of this host', running, bandwidth, more)
+        if over is not None or self.backend == Limit():
+            return over
+        beside = [record for record in running if backends.of_record(record) == backend]
+        where = f'to this {backend.partition(":")[0]} backend'
+        return self.backend.refusal(where, beside, bandwidth, 1)
 
 
 def reservations(journal: Journal) -> tuple[SwapRecord, ...]:
@@ -75,7 +120,8 @@ def reserve(journal: Journal, budget: Budget, record: SwapRecord) -> None:
     with lockutils.lock(
         'blockmirror-budget', external=True, lock_path=str(journal.path.parent), delay=0.05
     ):
-        refusal = budget.refusal(reservations(journal), record.bandwidth)
+        backend = backends.of_record(record)
+        refusal = budget.refusal(reservations(journal), backend, record.bandwidth)
         if refusal:
             raise exception.BudgetExhausted(refusal)
         journal.create(record)

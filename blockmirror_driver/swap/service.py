@@ -28,7 +28,7 @@ from oslo_log import log as logging
 from blockmirror_driver import conf as our_conf
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, Disk
-from blockmirror_driver.swap import budget, checks, cleanup, growth, history, resolve
+from blockmirror_driver.swap import backends, budget, checks, cleanup, growth, history, resolve
 from blockmirror_driver.swap.auditor import Auditor, RecordsOf, Row
 from blockmirror_driver.swap.budget import Budget
 from blockmirror_driver.swap.checks import Check, Subject
@@ -145,7 +145,7 @@ class SwapService:
         plan = plan if plan is not None else self.plan(request)
         plan.raise_if_refused()
         record = self._new_record(plan)
-        budget.reserve(self._journal, self._budget(), record)
+        budget.reserve(self._journal, Budget.from_conf(self._conf), record)
         try:
             with claimed(record.id):
                 return self._run(plan, record, observer)
@@ -197,10 +197,6 @@ class SwapService:
             door=request.door,
         )
 
-    def _budget(self) -> Budget:
-        group = self._conf.blockmirror
-        return Budget(group.max_concurrent_swaps, group.max_host_bandwidth)
-
     def _host_checks(self, subject: Subject) -> list[Check]:
         """Checks that need the journal."""
         try:
@@ -214,7 +210,10 @@ class SwapService:
             refusal = exception.HostDraining('this host takes no new swaps')
             found.append(checks.failed('drain', refusal))
         request = subject.request
-        over = self._budget().refusal(running, request.options.bandwidth, request.places)
+        backend = backends.name_of(request.destination.source)
+        over = Budget.from_conf(self._conf).refusal(
+            running, backend, request.options.bandwidth, request.places
+        )
         if over:
             found.append(checks.failed('budget', exception.BudgetExhausted(over)))
         else:

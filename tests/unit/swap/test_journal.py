@@ -31,7 +31,7 @@ from blockmirror_driver import exception
 from blockmirror_driver.mirror.progress import Progress
 from blockmirror_driver.model import Bytes, BytesPerSecond, Seconds
 from blockmirror_driver.swap import budget
-from blockmirror_driver.swap.budget import Budget
+from blockmirror_driver.swap.budget import Budget, Limit
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.owner import Owner
 from blockmirror_driver.swap.request import RequestKind
@@ -282,13 +282,13 @@ class OwnerTest(testtools.TestCase):
 
 class BudgetTest(JournalTestCase):
     def test_the_count_is_a_limit(self) -> None:
-        limit = Budget(swaps=1)
+        limit = Budget(Limit(swaps=1))
         budget.reserve(self.journal, limit, record(state=SwapState.PLANNED))
         self.assertRaises(exception.BudgetExhausted, budget.reserve, self.journal, limit, record())
         self.assertEqual(1, len(self.journal.records()))
 
     def test_the_bandwidth_is_a_limit_and_no_bandwidth_counts_as_all(self) -> None:
-        limit = Budget(swaps=9, bandwidth=100)
+        limit = Budget(Limit(9, 100))
         budget.reserve(self.journal, limit, record(bandwidth=60))
         budget.reserve(self.journal, limit, record(bandwidth=40))
         for more in (0, 1):
@@ -300,6 +300,32 @@ class BudgetTest(JournalTestCase):
                 record(bandwidth=more),
             )
 
+    def test_each_backend_has_a_limit(self) -> None:
+        limit = Budget(Limit(9), Limit(1))
+        one, other = (
+            f"<disk type='file'><source file='/volumes/{name}'/><target dev='vda'/></disk>"
+            for name in ('fast/a', 'slow/a')
+        )
+        budget.reserve(self.journal, limit, record(destination_xml=one))
+        error = self.assertRaises(
+            exception.BudgetExhausted,
+            budget.reserve,
+            self.journal,
+            limit,
+            record(destination_xml=one.replace('/a', '/b')),
+        )
+        self.assertIn('1 of 1 swaps to this file backend are running', str(error))
+        budget.reserve(self.journal, limit, record(destination_xml=other))
+        slow = Budget(Limit(9), Limit(bandwidth=100))
+        error = self.assertRaises(
+            exception.BudgetExhausted,
+            budget.reserve,
+            self.journal,
+            slow,
+            record(destination_xml=one, bandwidth=1),
+        )
+        self.assertIn('100 of 100 bytes/s to this file backend are reserved', str(error))
+
     def test_a_dead_owner_s_running_job_still_counts(self) -> None:
         self.journal.create(record(owner=DEAD, state=SwapState.COPYING))
         self.journal.create(record(owner=DEAD, state=SwapState.PREPARED))
@@ -307,7 +333,7 @@ class BudgetTest(JournalTestCase):
 
     def test_an_ended_swap_gives_its_share_back(self) -> None:
         swap = record()
-        budget.reserve(self.journal, Budget(swaps=1), swap)
+        budget.reserve(self.journal, Budget(Limit(swaps=1)), swap)
         self.journal.advance(swap.id, SwapState.REVERTED)
-        budget.reserve(self.journal, Budget(swaps=1), record())
+        budget.reserve(self.journal, Budget(Limit(swaps=1)), record())
         self.assertEqual(1, len(budget.reservations(self.journal)))
