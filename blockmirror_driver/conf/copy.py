@@ -180,7 +180,8 @@ Related options: ``stall_after``.
         min=0.1,
         help="""
 Seconds between two slow readings of the block job and of ``<mirror>``. Events are the fast
-path; this reading is the authority when events are lost.
+path; this reading is the authority when events are lost. Where one process makes many swaps,
+each is read less often, once in six times this long at least.
 """,
     ),
     cfg.FloatOpt(

@@ -30,6 +30,7 @@ from blockmirror_driver.mirror.machine import MirrorModel
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.mirror.snapshot import MirrorSnapshot
 from blockmirror_driver.mirror.states import RUNNING, TERMINAL, Cause, JobState
+from blockmirror_driver.mirror.turns import IMPATIENCE
 from blockmirror_driver.mirror.watch import Watch
 from blockmirror_driver.mirror.witness import Witness
 from blockmirror_driver.model import BytesPerSecond, Disk, Seconds, Source
@@ -68,7 +69,8 @@ class Mirror:
         on_change: Callable[[MirrorSnapshot], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._domain = domain
+        #: The guest.
+        self.domain = domain
         self._dev = dev
         self._destination = destination
         self._options = options
@@ -133,10 +135,10 @@ class Mirror:
         if self.state is not JobState.NONE or self._watch.model.asked:
             raise exception.WrongState('a copy was started or asked for already')
         method = methods.choose(self._options.method)
-        method.check(self._domain, self._dev, self._destination, self._options)
+        method.check(self.domain, self._dev, self._destination, self._options)
         self._watch.listen()
         try:
-            method.start(self._domain, self._dev, self._destination, self._options)
+            method.start(self.domain, self._dev, self._destination, self._options)
         except exception.HypervisorUnavailable as error:
             if not error.outcome_unknown:
                 raise
@@ -174,13 +176,15 @@ class Mirror:
         *,
         timeout: Seconds | None = None,
         interrupt: Callable[[], bool] | None = None,
+        look_every: Seconds | None = IMPATIENCE,
     ) -> JobState:
         """Return when the state is one of ``until`` or final, or ``interrupt()`` is true.
 
-        ``interrupt`` is looked at after every event and at least every second, calls that
-        hang excepted. The job is not touched, whatever happens.
+        ``interrupt`` is looked at after every event and :meth:`wake`, and at least as often as
+        ``look_every`` says, calls that hang excepted. The job is not touched, whatever happens.
 
         :param timeout: seconds from now.
+        :param look_every: seconds; None: whenever the job is looked at.
         :raise TimedOut: at the timeout.
         :raise NotConverging: at the timeout, when the guest dirties the disk at least as
             fast as the copy moves it; with ``convergence='abort'`` as soon as that is sure.
@@ -190,6 +194,7 @@ class Mirror:
         self._watch.run(
             lambda: self.state in until or interrupted() or self._gives_up(),
             timeout,
+            look_every,
         )
         state = self.state
         if state in until or state in TERMINAL or interrupted():
@@ -245,14 +250,14 @@ class Mirror:
         self._watch.drain()
         if self.state not in RUNNING:
             raise exception.WrongState(f'the copy is {self.state.value}')
-        self._domain.set_speed(self._dev, bandwidth)
+        self.domain.set_speed(self._dev, bandwidth)
         self._watch.speed_changed(bandwidth)
 
     def throttle(self, bandwidth: BytesPerSecond) -> None:
         """As :meth:`set_speed`, for a limit that changes all the time."""
         self._watch.drain()
         if self.state in RUNNING:
-            self._domain.set_speed(self._dev, bandwidth)
+            self.domain.set_speed(self._dev, bandwidth)
             self._watch.throttled(bandwidth)
 
     def close(self) -> None:

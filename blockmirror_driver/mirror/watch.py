@@ -20,7 +20,11 @@ is the only wait. The world is looked at
 * every ``poll_interval`` seconds (every :data:`IMPATIENCE` while a start, a pivot or an
   abort is under way): the slow reading, which needs no event to have arrived;
 * every :data:`IMPATIENCE` seconds while data is moved: the cursor alone, one cheap call,
-  for the progress and for noticing a stall.
+  for the progress and for noticing a stall. Near the end a reading takes its place: one that
+  shows a copy which is not ready yet makes that READY tells of an answer that is young.
+
+Where a process watches many copies, those two come less often for a copy that moves and has a
+while to go (:mod:`blockmirror_driver.mirror.turns`).
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.mirror.progress import ProgressMeter
 from blockmirror_driver.mirror.snapshot import MirrorSnapshot, snapshot
 from blockmirror_driver.mirror.states import TERMINAL, JobState
+from blockmirror_driver.mirror.turns import IMPATIENCE, TURNS
 from blockmirror_driver.mirror.witness import Witness
 from blockmirror_driver.model import BytesPerSecond, Seconds
 from blockmirror_driver.virt.domain import Domain
@@ -50,7 +55,6 @@ if TYPE_CHECKING:
 
 #: Seconds between looks while something is about to happen, and the longest wait for
 #: an event: an interrupt is noticed within it.
-IMPATIENCE = 1.0
 #: Seconds after which a reading that was asked for "shortly" is taken.
 SOON = 0.5
 #: The least time (seconds) between two reports of mere progress.
@@ -101,6 +105,7 @@ class Watch:
         self._offline = False
         self._next_reading = NEVER
         self._next_cursor = NEVER
+        self._near_end = False
         self._reported_at = -NEVER
         self._stalled_since = NEVER
         self._last_look: tuple[float, int] | None = None
@@ -117,6 +122,7 @@ class Watch:
         """Subscribe to the domain's events, and forget those of an earlier job."""
         if self._subscription is None:
             self._subscription = self._hypervisor.subscribe(self._domain.uuid)
+            TURNS.enter(self)
         while self._next_item(0.0) is not None:
             pass
 
@@ -124,6 +130,7 @@ class Watch:
         """Stop listening; a second call does nothing."""
         if self._subscription is not None:
             self._subscription.close()
+            TURNS.leave(self)
 
     def wake(self) -> None:
         """Make :meth:`run` look at its conditions at once. Any thread may call."""
@@ -131,8 +138,17 @@ class Watch:
         if subscription is not None:
             cast('queue.SimpleQueue[object]', subscription.queue).put(_Wake())
 
-    def run(self, done: Callable[[], bool], timeout: float | None) -> None:
-        """Turn until ``done()``, a final state or the timeout (seconds)."""
+    def run(
+        self,
+        done: Callable[[], bool],
+        timeout: float | None,
+        look_every: Seconds | None = IMPATIENCE,
+    ) -> None:
+        """Turn until ``done()``, a final state or the timeout (seconds).
+
+        :param look_every: seconds between two looks at ``done()``; None: no other looks than
+            after all that happens.
+        """
         deadline = NEVER if timeout is None else self._clock() + timeout
         while True:
             self.drain()
@@ -142,7 +158,8 @@ class Watch:
             now = self._clock()
             if now >= deadline:
                 return
-            due = min(self._next_reading, self._next_cursor, deadline, now + IMPATIENCE)
+            look = NEVER if look_every is None else now + look_every
+            due = min(self._next_reading, self._next_cursor, deadline, look)
             self._take(self._next_item(max(0.0, due - now)))
 
     def drain(self) -> None:
@@ -265,7 +282,20 @@ class Watch:
     def _patience(self) -> float:
         hurry = self.model.state in (JobState.NONE, JobState.PIVOTING, JobState.ABORTING)
         interval = float(self._options.poll_interval)
-        return min(IMPATIENCE, interval) if hurry else interval
+        if hurry or interval <= IMPATIENCE:
+            return min(IMPATIENCE, interval)
+        return TURNS.between_readings(self._options.poll_interval)
+
+    def _plan_look(self) -> None:
+        look = TURNS.next_look(
+            self.meter.progress,
+            bandwidth=self._bandwidth,
+            buffer=self._buffer,
+            poll_interval=self._options.poll_interval,
+        )
+        stands = self.model.state is JobState.STALLED
+        self._next_cursor = self._clock() + (IMPATIENCE if stands else look.after)
+        self._near_end = look.near_end
 
     def _look_if_due(self) -> None:
         now = self._clock()
@@ -278,6 +308,9 @@ class Watch:
         asked = self._clock()
         self._next_cursor = asked + IMPATIENCE
         if self._offline:
+            return
+        if self._near_end:
+            self.read()
             return
         try:
             job = self._witness.cursor()
@@ -292,13 +325,13 @@ class Watch:
         assert reading.job is not None
         if self.model.state in TERMINAL:
             return
-        if self._next_cursor is not NEVER:
-            self._next_cursor = self._clock() + IMPATIENCE
         if reading.job.bandwidth != self._bandwidth:
             self.speed_changed(reading.job.bandwidth)  # by another tool
         self._saw_cursor(reading.at, reading.job.cur)
         before = self.meter.progress
         progress = self.meter.feed(reading.at, reading.job)
+        if self._next_cursor is not NEVER:
+            self._plan_look()
         self.convergence.feed(reading.at, progress.cur, progress.left)
         self.feed(ev.Tick(stalled=progress.stalled_for >= self._stall_after()))
         if progress != before and self._clock() - self._reported_at >= REPORT_INTERVAL:
@@ -344,9 +377,13 @@ class Watch:
         """
         allowed = float(self._options.stall_after)
         if self._bandwidth:
-            pause = (self._options.buffer or DEFAULT_BUF_SIZE) / self._bandwidth
-            allowed = max(allowed, 2 * pause)
+            allowed = max(allowed, 2 * self._buffer / self._bandwidth)
         return allowed
+
+    @property
+    def _buffer(self) -> int:
+        """What QEMU moves at once, bytes."""
+        return self._options.buffer or DEFAULT_BUF_SIZE
 
     # Telling
 
