@@ -29,6 +29,7 @@ from blockmirror_driver.swap.attachments import AttachmentStore
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Swap, view_of
 from blockmirror_driver.swap.owner import is_living_planner
+from blockmirror_driver.swap.request import Ending
 from blockmirror_driver.swap.states import ENDED
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
@@ -39,14 +40,16 @@ from blockmirror_driver.xml import metadata
 
 LOG = logging.getLogger(__name__)
 
-#: What a mark says of a swap that is under way; ``COMPARED`` when its contents are to be.
-COPYING, COMPARED = 'copying', 'compared'
+#: What a mark says: of a swap which is to be told before it pivots, of one whose contents are to
+#: be compared before, and of one that pivots by itself, or does.
+COPYING, COMPARED, PIVOTING = 'copying', 'compared', 'pivoting'
 
 
-def mark(hypervisor: Hypervisor, swap: Swap, intent: str) -> None:
+def mark(hypervisor: Hypervisor, swap: Swap, intent: str) -> bool:
     """Write the swap into the domain's metadata, so that a lost journal can be rebuilt.
 
-    A mark that can't be written does not stop a swap: the journal is the first record.
+    A mark that can't be written does not stop a swap: the journal is the first record. Tell
+    whether it was.
     """
     ours = metadata.SwapMark(
         swap.id,
@@ -62,11 +65,20 @@ def mark(hypervisor: Hypervisor, swap: Swap, intent: str) -> None:
             domain.set_mark(metadata.build([*others, ours]))
     except exception.BlockmirrorError as error:
         LOG.warning('Swap %s: the domain could not be marked: %s', swap.id, error)
+        return False
+    return True
 
 
-def mark_going_on(hypervisor: Hypervisor, swap: Swap) -> None:
-    """Mark the domain with a swap that goes on: what it must not end without is told, too."""
-    mark(hypervisor, swap, COMPARED if swap.options.verify_contents else COPYING)
+def first_intent(swap: Swap) -> str:
+    """Return what the mark of a copy says that begins.
+
+    A copy that pivots by itself does so within milliseconds of being READY, while a mark takes
+    several: so it is said from the start, and a journal that is lost has asked for the pivot
+    for all we know, unless the job is seen to copy still.
+    """
+    if swap.options.verify_contents:
+        return COMPARED
+    return COPYING if swap.hold or swap.ending is not Ending.PIVOT else PIVOTING
 
 
 def unmark(hypervisor: Hypervisor, swap_id: str, domain_uuid: str) -> None:

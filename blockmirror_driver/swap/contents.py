@@ -328,7 +328,7 @@ def _let_go_on(hypervisor: Hypervisor, swap: Swap) -> None:
     domain = hypervisor.domain(swap.domain_uuid)
     if domain.state() is DomainState.PAUSED:
         domain.resume()
-    cleanup.mark_going_on(hypervisor, swap)
+    cleanup.mark(hypervisor, swap, cleanup.first_intent(swap))
 
 
 def _patiently(

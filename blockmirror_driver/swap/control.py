@@ -69,6 +69,8 @@ class Control:
 class Inbox:
     """Requests of other processes, and the wishes of this one, as one question.
 
+    Between :meth:`open` and :meth:`close` whoever waits is woken when a request comes.
+
     A journal that can't be read holds no requests, and one that can't be written still gives
     each of them once.
     """
@@ -78,6 +80,14 @@ class Inbox:
         self._swap_id = swap_id
         self._seen = 0
         self.control = control
+
+    def open(self) -> None:
+        """Have whoever waits be woken from now on."""
+        self._journal.mail.deliver(self._swap_id, self.control.look)
+
+    def close(self) -> None:
+        """Be woken no more."""
+        self._journal.mail.stop(self._swap_id)
 
     def pending(self) -> bool:
         """Tell whether anything waits to be taken up. Cheap."""

@@ -38,13 +38,20 @@ class Database:
         self._local = threading.local()
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction, whole or not at all; one within another joins it."""
+    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A write transaction, whole or not at all; one within another joins it.
+
+        :param durable: whether it is on the disk when this returns. Else a host that dies may
+            take it along, though a process that dies does not; the next durable write, by
+            anybody, brings it to the disk too.
+        """
         with self._translated():
             db = self._connection()
             if db.in_transaction:
                 yield db
                 return
+            # In WAL mode NORMAL leaves out the fsync of a commit, and no more than that.
+            db.execute(f'PRAGMA synchronous={"FULL" if durable else "NORMAL"}')
             db.execute('BEGIN IMMEDIATE')
             try:
                 yield db
@@ -89,7 +96,6 @@ class Database:
         db = sqlite3.connect(self.path, timeout=10, isolation_level=None)
         try:
             db.execute('PRAGMA journal_mode=WAL')
-            db.execute('PRAGMA synchronous=FULL')
             db.execute('PRAGMA foreign_keys=ON')
             # sqlite gives -wal and -shm the mode of the main file, but not its owner.
             _keep_ownership(Path(f'{self.path}-wal'), Path(f'{self.path}-shm'))

@@ -55,20 +55,36 @@ def read(
         domain = hypervisor.domain(domain_uuid)
     except exception.DomainNotFound:
         return Evidence(Guest.GONE, Job.NONE, Side.ABSENT, Side.ABSENT, pivot_requested)
-    stored = _stored_side(domain, dev, source, destination)
+    return read_of(
+        domain, dev, source, destination, pivot_requested=pivot_requested, guest_run=guest_run
+    )
+
+
+def read_of(
+    domain: Domain,
+    dev: str,
+    source: Disk,
+    destination: Disk,
+    *,
+    pivot_requested: bool,
+    guest_run: str = '',
+) -> Evidence:
+    """As :func:`read`, of a domain that was looked up before; it may be gone by now."""
     try:
-        live, job = _live(domain, dev, destination)
-        restarted = bool(guest_run) and _name(live.run) != guest_run
-    except exception.DiskNotFound:
-        return Evidence(Guest.RUNNING, Job.NONE, Side.ABSENT, stored, pivot_requested)
-    except exception.DomainNotFound:
+        kept, live = domain.disks(dev)
+        live, job = _job_on(domain, dev, live, destination)
+    except (exception.DiskNotFound, exception.DomainNotFound) as error:
         # It may have stopped just now; its stored XML may have changed until then.
         stored = _stored_side(domain, dev, source, destination)
-        return Evidence(Guest.GONE, Job.NONE, Side.ABSENT, stored, pivot_requested)
+        lacks_disk = isinstance(error, exception.DiskNotFound)
+        guest = Guest.RUNNING if lacks_disk else Guest.GONE
+        return Evidence(guest, Job.NONE, Side.ABSENT, stored, pivot_requested)
     side = side_of(live.disk.source, source, destination)
-    if restarted:
+    if guest_run and _name(live.run) != guest_run:
         return Evidence(Guest.GONE, Job.NONE, Side.ABSENT, side, pivot_requested)
-    return Evidence(Guest.RUNNING, job, side, stored, pivot_requested)
+    return Evidence(
+        Guest.RUNNING, job, side, _side_if_any(kept, source, destination), pivot_requested
+    )
 
 
 def run_of(live_xml: str) -> str:
@@ -80,8 +96,9 @@ def _name(run: str | None) -> str:
     return f'{boot_id()}/{run}' if run is not None else ''
 
 
-def _live(domain: Domain, dev: str, destination: Disk) -> tuple[DomainDisk, Job]:
-    live = domain.live_disk(dev)
+def _job_on(
+    domain: Domain, dev: str, live: DomainDisk, destination: Disk
+) -> tuple[DomainDisk, Job]:
     job = _job(domain, dev, live, destination)
     if job is Job.FOREIGN and live.mirror is None:
         # A job without its <mirror>: it began or ended between the two calls, if it is ours.
@@ -102,6 +119,10 @@ def _stored_side(domain: Domain, dev: str, source: Disk, destination: Disk) -> S
         stored = domain.stored_disk(dev)
     except (exception.DiskNotFound, exception.DomainNotFound):
         return Side.ABSENT
+    return _side_if_any(stored, source, destination)
+
+
+def _side_if_any(stored: DomainDisk | None, source: Disk, destination: Disk) -> Side:
     return Side.ABSENT if stored is None else side_of(stored.disk.source, source, destination)
 
 

@@ -13,7 +13,9 @@
 # under the License.
 """The journal: what each swap intends, written before it is done.
 
-One sqlite3 file (WAL, ``synchronous=FULL``) of mode 0600 in a directory of mode 0700. It is
+One sqlite3 file (WAL) of mode 0600 in a directory of mode 0700. What is written is on the disk
+before the writer goes on, but for what the block job itself tells anybody who looks: how far a
+copy is, and that it is READY. It is
 the meeting place of the processes of one host: the owner of a swap writes its state, others
 leave requests for it. It never holds a secret: the XML in it cites secrets by reference.
 """
@@ -34,6 +36,7 @@ from blockmirror_driver.mirror.progress import Progress
 from blockmirror_driver.swap import rows
 from blockmirror_driver.swap.database import Database
 from blockmirror_driver.swap.duties import Duties
+from blockmirror_driver.swap.mail import Mail
 from blockmirror_driver.swap.owner import Owner
 from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.request import Ending, RequestKind
@@ -76,6 +79,8 @@ class Journal:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._db = Database(self.path)
+        #: Who is woken when a request waits.
+        self.mail = Mail(self.waiting, self.close)
 
     @property
     def duties(self) -> Duties:
@@ -120,13 +125,15 @@ class Journal:
         pivot_requested: bool | None = None,
         exit_code: int | None = None,
         destination_xml: str | None = None,
+        durable: bool = True,
     ) -> None:
         """Write the next state, before its step is taken.
 
+        :param durable: false for a state that names no step; see :meth:`Database.write`.
         :raise WrongState: when the table of transitions does not allow it; this is a defect
             of ours or a second owner, never a user's mistake.
         """
-        with self._db.write() as db:
+        with self._db.write(durable=durable) as db:
             old = _state_of(db, swap_id)
             if not may_follow(old, state):
                 raise exception.WrongState(
@@ -161,9 +168,9 @@ class Journal:
             _add_step(db, swap_id, state, detail)
 
     def progress(self, swap_id: str, progress: Progress) -> None:
-        """Write the latest progress. It keeps no history."""
+        """Write the latest progress. It keeps no history, and need not outlive the host."""
         eta = None if progress.eta is None else float(progress.eta)
-        with self._db.write() as db:
+        with self._db.write(durable=False) as db:
             db.execute(
                 'UPDATE swap SET cur = ?, end = ?, rate = ?, dirty_rate = ?, eta = ?,'
                 ' updated_at = ? WHERE id = ?',
@@ -271,6 +278,14 @@ class Journal:
                 (swap_id, after),
             ).fetchall()
         return tuple(Request(number, RequestKind(kind), arg) for number, kind, arg in found)
+
+    def waiting(self) -> dict[str, int]:
+        """Return the number of the last request that waits, for each swap that has one."""
+        with self._db.read() as db:
+            found = db.execute(
+                'SELECT swap_id, max(number) FROM request WHERE taken_at IS NULL GROUP BY swap_id'
+            ).fetchall()
+        return dict(found)
 
     def take(self, swap_id: str, upto: int) -> None:
         """Tell those who asked that their requests are taken up, to this number."""

@@ -26,6 +26,7 @@ from blockmirror_driver.mirror import passthrough
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.mirror.progress import Progress
 from blockmirror_driver.mirror.snapshot import MirrorSnapshot
+from blockmirror_driver.mirror.states import JobState
 from blockmirror_driver.model import Bytes, Disk, Seconds
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.record import Outcome, SwapEvent, SwapRecord
@@ -46,7 +47,8 @@ class Swap:
     """What a runner works on; ``destination`` cites secrets that exist.
 
     ``source_xml`` is the source's ``<disk>`` as libvirt wrote it, since a source may be of a
-    kind that we can't build.
+    kind that we can't build. ``marked`` is the intent that this process has written into the
+    domain's metadata, empty while it has written none.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Swap:
     serial: str | None
     hold: bool = False
     guest_run: str = ''
+    marked: str = ''
 
 
 def view_of(swap: Swap) -> passthrough.View:
@@ -131,9 +134,12 @@ class Ledger:
         pivot_requested: bool | None = None,
         exit_code: int | None = None,
         destination_xml: str | None = None,
+        durable: bool = True,
     ) -> None:
         """Write the next state; only then may its step be taken.
 
+        :param durable: false for a state that names no step, and that anybody can read from
+            the block job.
         :raise JournalUnusable: WrongState: nothing was written.
         """
         self._catch_up()
@@ -144,6 +150,7 @@ class Ledger:
             pivot_requested=pivot_requested,
             exit_code=exit_code,
             destination_xml=destination_xml,
+            durable=durable,
         )
         self._take_note_of(state, detail, pivot_requested)
 
@@ -206,7 +213,10 @@ class Ledger:
             LOG.warning('Swap %s: %s', self._swap.id, snapshot.reason)
             self.note(snapshot.reason)
         self._diverged = snapshot.diverges
-        self._progress(snapshot.progress, snapshot.reason)
+        # At the moment of READY each millisecond counts, and the numbers are counted anew.
+        just_ready = self.state is SwapState.COPYING and snapshot.state is JobState.READY
+        write = self.state in _MOVING and not just_ready
+        self._progress(snapshot.progress, snapshot.reason, write=write)
 
     def count(self, progress: Progress, job: JobInfo | None) -> None:
         """Take note of what was moved when both sides are the same.
@@ -217,14 +227,14 @@ class Ledger:
         if job is not None:
             progress = replace(progress, cur=Bytes(job.cur), end=Bytes(job.end))
         if progress.end > self._moved:
-            self._progress(replace(progress, cur=progress.end, eta=Seconds(0.0)), '')
+            self._progress(replace(progress, cur=progress.end, eta=Seconds(0.0)), '', write=True)
 
-    def _progress(self, progress: Progress, detail: str) -> None:
+    def _progress(self, progress: Progress, detail: str, *, write: bool) -> None:
         # The mirror's last look may be older than what was counted.
         self._moved = max(self._moved, progress.cur)
         moved = Bytes(self._moved)
         progress = replace(progress, cur=moved, end=Bytes(max(progress.end, moved)))
-        if self.state in _MOVING:
+        if write:
             self._try(lambda: self._journal.progress(self._swap.id, progress))
         self.emit('progress', detail, progress)
 

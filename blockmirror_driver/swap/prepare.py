@@ -40,7 +40,9 @@ def prepare(hypervisor: Hypervisor, ledger: Ledger, plan: Plan, swap: Swap) -> S
     if plan.stored_is_stale:
         verify.repair_stored(hypervisor.domain(swap.domain_uuid), swap.dev)
         ledger.note('the stored XML named another volume and was brought in line')
-    cleanup.mark_going_on(hypervisor, swap)
+    intent = cleanup.first_intent(swap)
+    if cleanup.mark(hypervisor, swap, intent):
+        swap = replace(swap, marked=intent)
     if plan.probed_at is not None:
         window = time.monotonic() - plan.probed_at
         ledger.note(f'the destination is opened {window:.3f} s after its probe')

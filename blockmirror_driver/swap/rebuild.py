@@ -21,6 +21,7 @@ import time
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
+from blockmirror_driver.model import Disk
 from blockmirror_driver.swap import cleanup, contents
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.record import SwapRecord
@@ -30,6 +31,7 @@ from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import Domain
 from blockmirror_driver.xml import disk as xml_disk
 from blockmirror_driver.xml import metadata
+from blockmirror_driver.xml.disk import same_volume
 
 LOG = logging.getLogger(__name__)
 
@@ -86,12 +88,23 @@ def _write(journal: Journal, domain: Domain, mark: metadata.SwapMark) -> SwapRec
     return record
 
 
+def _copies(domain: Domain, mark: metadata.SwapMark, destination: Disk) -> bool:
+    """Tell whether our job is surely there and not ready yet: then no pivot was asked for."""
+    try:
+        mirror = domain.live_disk(mark.target_dev).mirror
+    except exception.BlockmirrorError:
+        return False
+    if mirror is None or mirror.source is None or mirror.is_over:
+        return False
+    return mirror.ready == 'no' and same_volume(mirror.source, destination.source)
+
+
 def _record_of(domain: Domain, mark: metadata.SwapMark) -> SwapRecord:
     """A row that says no more than the mark does; the evidence decides the rest."""
     now = time.time()
     source = xml_disk.parse(mark.source_xml)
     destination = xml_disk.parse(mark.destination_xml)
-    pivoting = mark.intent == 'pivoting'
+    pivoting = mark.intent == cleanup.PIVOTING and not _copies(domain, mark, destination)
     return SwapRecord(
         id=mark.swap_id,
         domain_name=domain.name,

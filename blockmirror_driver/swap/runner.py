@@ -23,8 +23,9 @@ from blockmirror_driver import exception
 from blockmirror_driver.mirror import passthrough
 from blockmirror_driver.mirror.engine import Mirror
 from blockmirror_driver.mirror.states import TERMINAL, Cause, JobState
+from blockmirror_driver.mirror.throttle import INTERVAL
 from blockmirror_driver.model import BytesPerSecond, Seconds
-from blockmirror_driver.swap import cleanup, contents
+from blockmirror_driver.swap import contents
 from blockmirror_driver.swap.control import Control, Inbox
 from blockmirror_driver.swap.gate import Gate
 from blockmirror_driver.swap.hold import Hold
@@ -36,6 +37,7 @@ from blockmirror_driver.swap.record import Outcome
 from blockmirror_driver.swap.request import Ending, RequestKind
 from blockmirror_driver.swap.settlement import END_TOLD, Settlement, as_failure
 from blockmirror_driver.swap.states import SwapState
+from blockmirror_driver.swap.switch import Switch
 from blockmirror_driver.virt.connection import Hypervisor
 
 LOG = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class Runner:
         passthrough.attach(hypervisor, swap.domain_uuid, view_of(swap), swap.options)
         self._gate = Gate(hypervisor, swap, ledger.clock)
         self.settlement = Settlement(hypervisor, journal, swap, ledger)
+        self._switch = Switch(hypervisor, swap, ledger, self.settlement)
 
     def copy(self) -> Outcome:
         """Start the block job and bring the swap to its end.
@@ -120,6 +123,7 @@ class Runner:
 
     def close(self) -> None:
         """Let go of the subscription and of the control; the job is not touched."""
+        self._inbox.close()
         self._control.attach(lambda: None)
         if self._mirror is not None:
             self._mirror.close()
@@ -138,6 +142,7 @@ class Runner:
             clock=self._ledger.clock,
         )
         self._control.attach(self._mirror.wake)
+        self._inbox.open()
         return self._mirror
 
     def _adopt(self) -> Mirror:
@@ -173,9 +178,9 @@ class Runner:
             raise _LeftError
         if (state := self._wait_ready(mirror)) is not JobState.READY:
             return state
-        self._ledger.advance(SwapState.READY, 'source and destination are the same')
+        self._ledger.advance(SwapState.READY, 'source and destination are the same', durable=False)
         if self._hold.on or self._swap.ending is Ending.FINISH:
-            self._count(mirror)  # a pivot counts right before it is asked for
+            self._switch.count(mirror)  # a pivot counts right before it is asked for
         self._ledger.emit('ready')
         if self._swap.options.verify_contents:
             compared = contents.Comparison(self._hypervisor, self._swap, mirror.wake)
@@ -187,7 +192,8 @@ class Runner:
             if self._swap.ending is Ending.FINISH:
                 self._ledger.advance(SwapState.CANCELLING, 'finishing without a pivot')
                 return self._abort(mirror)
-            if (state := self._pivot(mirror)) is not JobState.READY:
+            self._gate.wait(mirror, self._inbox.pending, self._take_up)
+            if (state := self._switch.ask(mirror)) is not JobState.READY:
                 return state
             # Only a certain refusal makes that a guest which dies now has not switched.
             found = mirror.snapshot()
@@ -205,6 +211,7 @@ class Runner:
                 {JobState.READY},
                 timeout=left,
                 interrupt=lambda: self._inbox.pending() or self._pace.is_due(mirror),
+                look_every=INTERVAL if self._swap.options.latency_target else None,
             )
             self._take_up(mirror)
             self._pace.keep(mirror)
@@ -246,25 +253,6 @@ class Runner:
             raise _LeftError
         if self._control.cancelled:
             raise exception.Cancelled('cancelled on request; the guest is on the source')
-
-    def _count(self, mirror: Mirror) -> None:
-        try:
-            job = self._hypervisor.domain(self._swap.domain_uuid).job(self._swap.dev)
-        except exception.BlockmirrorError:
-            job = None  # the numbers are not worth more than that
-        self._ledger.count(mirror.snapshot().progress, job)
-
-    def _pivot(self, mirror: Mirror) -> JobState:
-        self._gate.wait(mirror, self._inbox.pending, self._take_up)
-        self.settlement.agree()
-        self._count(mirror)
-        self._ledger.advance(SwapState.PIVOTING, 'asking for the pivot', pivot_requested=True)
-        cleanup.mark(self._hypervisor, self._swap, 'pivoting')
-        began = self._ledger.clock()
-        try:
-            return mirror.pivot()
-        finally:
-            self._ledger.pivot_seconds = self._ledger.clock() - began
 
     # -- the end -----------------------------------------------------------------------
 

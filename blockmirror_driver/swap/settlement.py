@@ -29,6 +29,7 @@ from blockmirror_driver.swap.reconcile import Evidence, Guest, Job, Side
 from blockmirror_driver.swap.record import Outcome
 from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.virt.connection import Hypervisor
+from blockmirror_driver.virt.domain import Domain
 
 LOG = logging.getLogger(__name__)
 
@@ -86,16 +87,27 @@ class Settlement:
             return replace(found, guest=Guest.GONE, live=Side.ABSENT, stored=found.live)
         return found
 
-    def agree(self) -> None:
-        """Make live and stored source agree, so that a guest that dies now leaves an answer."""
-        found = self.read()
+    def agree(self, domain: Domain) -> None:
+        """Make live and stored source agree, so that a guest that dies now leaves an answer.
+
+        :param domain: the guest; there is no time to look it up again.
+        :raise GuestGone: CopyFailed: there is nothing to pivot.
+        """
+        found = evidence.read_of(
+            domain,
+            self._swap.dev,
+            self._swap.source,
+            self._swap.destination,
+            pivot_requested=self._ledger.pivot_requested,
+            guest_run=self._swap.guest_run,
+        )
+        LOG.info('Swap %s: evidence %s', self._swap.id, found)
         if found.guest is Guest.GONE:
             raise exception.GuestGone('the guest stopped')
         if found.live is not Side.SOURCE or found.job is not Job.READY:
             # An event may be about another tool's job: only what is read is pivoted.
             raise exception.CopyFailed('our block job is not ready to pivot after all')
         if found.stored not in (Side.SOURCE, Side.ABSENT):
-            domain = self._hypervisor.domain(self._swap.domain_uuid)
             verify.repair_stored(domain, self._swap.dev)
             self._ledger.note('the stored XML named another volume and was brought in line')
 

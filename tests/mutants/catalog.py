@@ -136,7 +136,7 @@ MUTANTS = (
     ),
     Mutant(
         'P6', 'the journal is not told that a pivot was asked for',
-        f'{_SWAP}/runner.py', "'asking for the pivot', pivot_requested=True", "'asking'",
+        f'{_SWAP}/switch.py', "'asking for the pivot', pivot_requested=True", "'asking'",
         ('tests/unit/swap/test_runner.py',),
     ),
     Mutant(

@@ -142,6 +142,7 @@ class JournalTest(JournalTestCase):
             [(RequestKind.SPEED, 4096), (RequestKind.CANCEL, 0)],
             [(r.kind, r.argument) for r in waiting],
         )
+        self.assertEqual({swap.id: second}, self.journal.waiting())
         self.assertEqual(waiting[1:], self.journal.requests(swap.id, after=first))
         self.journal.take(swap.id, first)
         self.assertEqual(waiting[1:], self.journal.requests(swap.id))
@@ -149,6 +150,19 @@ class JournalTest(JournalTestCase):
         self.assertFalse(self.journal.was_taken(second))
         self.journal.take(swap.id, second)
         self.assertEqual((), self.journal.requests(swap.id))
+        self.assertEqual({}, self.journal.waiting())
+
+    def test_only_what_the_job_tells_itself_may_be_lost_with_the_host(self) -> None:
+        swap = record(state=SwapState.COPYING)
+        self.journal.create(swap)
+        said: list[str] = []
+        self.journal._db._connection().set_trace_callback(said.append)
+        self.journal.advance(swap.id, SwapState.READY, durable=False)
+        self.journal.progress(swap.id, Progress())
+        self.journal.advance(swap.id, SwapState.PIVOTING)
+        self.journal.note(swap.id, 'a line')
+        told = [line.rpartition('=')[2] for line in said if line.startswith('PRAGMA')]
+        self.assertEqual(['NORMAL', 'NORMAL', 'FULL', 'FULL'], told)
 
     def test_a_commit_that_fails_leaves_nothing_open(self) -> None:
         """A later write must be whole by itself, and not join what was never committed."""

@@ -19,6 +19,7 @@ import json
 
 from blockmirror_driver import exception
 from blockmirror_driver.swap import rebuild
+from blockmirror_driver.swap.states import SwapState
 from tests.unit.swap.orphans import RecoverTestCase
 
 
@@ -40,6 +41,31 @@ class RebuildTest(RecoverTestCase):
         self.assertEqual((self.old, 0), (result.swap_id, result.exit_code))
         self.assert_on_destination()
 
+    def test_one_that_copies_still_was_not_asked_to_pivot(self) -> None:
+        """Although its mark says so from the start: a guest that dies now is on the source."""
+        self.assertIn('pivoting', self.guest.marked or '')
+        self.world.later(1.0, self.guest.die)
+        self.assertEqual(6, self.recover().exit_code)
+        self.assertEqual(SwapState.REVERTED, self.world.record().state)
+
+    def test_one_that_is_ready_may_have_been_asked_to_pivot(self) -> None:
+        for ready in ('yes', 'pivot'):
+            with self.subTest(ready):
+                self.guest.shows(ready)
+                (record,) = rebuild.rebuild(self.hypervisor, self.journal)
+                self.assertTrue(record.pivot_requested)
+                self.assertIs(SwapState.PIVOTING, record.state)
+                self._lose_the_journal()
+
+    def test_another_tool_s_job_says_nothing_of_ours(self) -> None:
+        self.guest.foreign()
+        (record,) = rebuild.rebuild(self.hypervisor, self.journal)
+        self.assertTrue(record.pivot_requested)
+
+    def test_a_guest_that_is_gone_may_have_switched_unseen(self) -> None:
+        self.guest.die()
+        self.assertEqual(7, self.recover().exit_code)
+
     def test_one_that_switched_meanwhile_is_rolled_forward(self) -> None:
         """Above all it keeps its secrets, although the source is of a kind we can't build."""
         self.guest.switches()
@@ -50,10 +76,10 @@ class RebuildTest(RecoverTestCase):
         self.assertEqual('{}', self._rebuilt_options())
         for intent in ('compared', 'paused'):
             self._lose_the_journal()
-            self.guest.marked = (self.guest.marked or '').replace('"copying"', f'"{intent}"')
+            self.guest.marked = (self.guest.marked or '').replace('"pivoting"', f'"{intent}"')
             options = json.loads(self._rebuilt_options())
             self.assertEqual({'verify_contents': True, 'verify_pause': 0.0}, options)
-            self.guest.marked = self.guest.marked.replace(f'"{intent}"', '"copying"')
+            self.guest.marked = self.guest.marked.replace(f'"{intent}"', '"pivoting"')
 
     def _rebuilt_options(self) -> str:
         (record,) = rebuild.rebuild(self.hypervisor, self.journal)

@@ -93,12 +93,55 @@ class ForwardTest(WorldTestCase):
         self.assertIsNone(self.guest.stored_source)
 
     def test_the_source_that_the_mark_holds_is_libvirt_s_own_text(self) -> None:
-        marks: list[str] = []
-        self.guest.on('set_mark', lambda: marks.append(self.guest.marked or ''))
+        marks = self._marks()
         self.world.run()
         self.assertIn('virtio-disk0', marks[0])
-        self.assertIn('copying', marks[0])
-        self.assertIn('pivoting', marks[1])
+
+    def test_the_mark_says_pivoting_before_the_pivot_is_asked_for(self) -> None:
+        """From the start, where nobody has to be asked first: the switch need not wait for it."""
+        marks = self._marks()
+        seen: list[str] = []
+        self.guest.on('pivot', lambda: seen.append(self.guest.marked or ''))
+        self.world.run()
+        self.assertIn('pivoting', marks[0])
+        self.assertEqual('', marks[1])
+        self.world.later(10.0, lambda: self.world.service.request_pivot(self.world.id))
+        self.guest.live_source = self.guest.stored_source = SOURCE
+        self.world.run(hold=True)
+        self.assertIn('copying', marks[2])
+        self.assertIn('pivoting', marks[3])
+        self.assertIn('pivoting', seen[0])
+        self.assertIn('pivoting', seen[1])
+
+    def test_a_mark_that_could_not_be_written_is_tried_again_before_the_pivot(self) -> None:
+        self.guest.fail('set_mark', exception.HypervisorUnavailable('not now'))
+        seen: list[str] = []
+        self.guest.on('pivot', lambda: seen.append(self.guest.marked or ''))
+        self.world.run()
+        self.assertIn('pivoting', seen[0])
+
+    def _marks(self) -> list[str]:
+        marks: list[str] = []
+        self.guest.on('set_mark', lambda: marks.append(self.guest.marked or ''))
+        return marks
+
+    def test_what_is_seen_right_before_the_pivot_decides(self) -> None:
+        """READY was an event: the reading says that another tool's job is on the disk by now."""
+        self.journal.at[SwapState.READY] = lambda: self.guest.shows('yes', OTHER)
+        self.assertRaises(exception.StateUnknown, self.world.run)
+        self.assertEqual(0, self.guest.count('pivot') + self.guest.count('abort'))
+        self.assertFalse(self.world.record().pivot_requested)
+
+    def test_the_intent_is_in_the_journal_before_the_pivot_is_asked_for(self) -> None:
+        seen: list[tuple[str, bool]] = []
+
+        def look() -> None:
+            record = self.world.record()
+            seen.append((record.state.value, record.pivot_requested))
+
+        self.guest.on('pivot', look)
+        self.world.run()
+        self.assertEqual([('pivoting', True)], seen)
 
     def test_an_observer_that_fails_does_not_stop_a_swap(self) -> None:
         for where in ('plan', 'state', 'progress', 'ready', 'end'):

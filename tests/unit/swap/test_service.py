@@ -102,7 +102,7 @@ class AfterTheSwitchTest(WorldTestCase):
         self.assert_on_destination()
 
     def test_the_mark_stays(self) -> None:
-        self.guest.fail('set_mark', None, None, AWAY)
+        self.guest.fail('set_mark', None, AWAY)
         self._unclean(words='away')
         self.assertEqual(SwapState.VERIFIED, self.world.record().state)
         self._completes()

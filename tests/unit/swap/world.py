@@ -55,10 +55,10 @@ class FailingDatabase(Database):
     full = False
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         if self.full:
             raise exception.JournalUnusable(f'journal {self.path}: disk is full')
-        with super().write() as db:
+        with super().write(durable=durable) as db:
             yield db
 
 
