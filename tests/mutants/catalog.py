@@ -117,6 +117,11 @@ MUTANTS = (
         ('tests/functional/test_refusals.py', '-k', 'another_tool_s_job'),
     ),
     Mutant(
+        'P4', "another tool's job is pivoted, since ours was said to be ready",
+        f'{_SWAP}/switch.py', '        self._settlement.agree(mirror.domain)\n', '',
+        ('tests/unit/swap/test_runner.py',),
+    ),
+    Mutant(
         'P5', 'done is said without looking at the stored XML',
         f'{_SWAP}/evidence.py',
         'return Side.ABSENT if stored is None else',
@@ -138,6 +143,11 @@ MUTANTS = (
         'P6', 'the journal is not told that a pivot was asked for',
         f'{_SWAP}/switch.py', "'asking for the pivot', pivot_requested=True", "'asking'",
         ('tests/unit/swap/test_runner.py',),
+    ),
+    Mutant(
+        'P2', 'a journal that was lost has asked for no pivot',
+        f'{_SWAP}/rebuild.py', 'mark.intent == cleanup.PIVOTING', 'mark.intent == cleanup.COPYING',
+        ('tests/unit/swap/test_rebuild.py',),
     ),
     Mutant(
         'P6', 'nobody takes up the swap of a dead process',
