@@ -27,7 +27,7 @@ from tests.lab.guest.guest import Guest
 from tests.lab.pattern import Fill
 from tests.lab.volumes import Volume
 
-#: Half of the source is filled, and the guest writes here and there.
+#: Half of the source is filled, and the guest writes a block in each MiB of two thirds.
 THIN = SIZE * 3 // 4
 #: Where the source has a hole, and no guest writes.
 HOLE = 70 * MIB + 5
@@ -60,7 +60,9 @@ class ZeroedTest(FaultTestCase):
         for kinds in (('file', 'nfs'), ('rbd', 'block')):
             with self.subTest(kinds):
                 source, destination = self.volume(kinds[0], filled=True), self.volume(kinds[1])
-                guest = self.writing_guest(source)
+                guest = self.guest(source)
+                guest.start_writers(blocks=64, stride=MIB, delay_us=2000)
+                guest.wait_acked(20)
                 if not self.knows(guest, source):
                     return
                 done = self.zeroed(guest, destination)
