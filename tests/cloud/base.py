@@ -68,7 +68,7 @@ class CloudTestCase(testtools.TestCase):
 
     def writing(self, server: Server, dev: str) -> None:
         """Let the guest write to a disk from now on."""
-        server.start_writers(dev, blocks=256, stride=1 << 20, delay_us=2000)
+        server.start_writers(dev, blocks=256, stride=1 << 20, delay_us=5000)
         server.wait_acked(20)
 
     def slow_copy(

@@ -79,7 +79,7 @@ class LabTestCase(testtools.TestCase):
     def writing_guest(self, volume: Volume, **options: Any) -> Guest:
         """A guest that writes all the time and has had some writes acknowledged."""
         guest = self.guest(volume, **options)
-        guest.start_writers(blocks=256, delay_us=2000)
+        guest.start_writers(blocks=256, delay_us=5000)
         guest.wait_acked(20)
         return guest
 
