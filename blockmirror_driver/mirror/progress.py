@@ -61,15 +61,13 @@ class Progress:
         """Done, from 0 to 1; 0 while the size is not known."""
         return min(1.0, self.cur / self.end) if self.end > 0 else 0.0
 
-    def to_go(self, bandwidth: int, buffer: int) -> Seconds:
-        """Return how long the copy takes still at least, as far as is known; 0: not at all.
+    def to_go(self, bandwidth: int) -> Seconds:
+        """Return how long the copy takes still, by its rate and its limit; 0: not known.
 
         :param bandwidth: its limit, bytes/s; 0: none.
-        :param buffer: what it moves at once, bytes: it may be that far ahead of its limit, and
-            then stands still.
         """
         eta = self.eta or Seconds(0.0)
-        return Seconds(max(eta, (self.left - buffer) / bandwidth)) if bandwidth else eta
+        return Seconds(max(eta, self.left / bandwidth)) if bandwidth else eta
 
     @property
     def converges(self) -> bool:

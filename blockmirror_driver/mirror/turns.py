@@ -65,18 +65,16 @@ class Turns:
         with self._lock:
             return len(self._copies)
 
-    def next_look(
-        self, progress: Progress, *, bandwidth: int, buffer: int, poll_interval: Seconds
-    ) -> Look:
+    def next_look(self, progress: Progress, *, bandwidth: int, poll_interval: Seconds) -> Look:
         """Say when to look at a copy that moves: in a second where nothing tells of its end.
 
-        :param bandwidth: see :meth:`Progress.to_go`, as for ``buffer``.
+        :param bandwidth: its limit, bytes/s; 0: none.
         """
         longest = min(LOOK_EACH * len(self), LOOK_WITHIN * poll_interval)
-        to_go = progress.to_go(bandwidth, buffer)
+        to_go = progress.to_go(bandwidth)
         after = max(IMPATIENCE, min(longest, to_go / 2))
-        eta = progress.eta
-        return Look(Seconds(after), eta is not None and eta - after <= NEAR_END)
+        is_known = progress.eta is not None
+        return Look(Seconds(after), is_known and to_go - after <= NEAR_END)
 
     def between_readings(self, poll_interval: Seconds) -> Seconds:
         """Return how far apart the slow readings of one copy are."""

@@ -290,7 +290,6 @@ class Watch:
         look = TURNS.next_look(
             self.meter.progress,
             bandwidth=self._bandwidth,
-            buffer=self._buffer,
             poll_interval=self._options.poll_interval,
         )
         stands = self.model.state is JobState.STALLED
