@@ -16,7 +16,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -246,7 +248,7 @@ class TestReconciler(DutiesCase):
     def setUp(self) -> None:
         super().setUp()
         self.reconciler = self.driver._reconciler
-        started = mock.patch('blockmirror_driver.nova.reconciler.threading.Thread', Now)
+        started = mock.patch('blockmirror_driver.nova.reconciler.threading', AT_ONCE)
         started.start()
         self.addCleanup(started.stop)
 
@@ -320,6 +322,10 @@ class Now:
 
     def start(self) -> None:
         self._target(*self._args)
+
+
+#: For the name ``threading`` of one module: the module itself belongs to all.
+AT_ONCE = SimpleNamespace(**{**vars(threading), 'Thread': Now})
 
 
 def _sliced(disk: DomainDisk) -> DomainDisk:

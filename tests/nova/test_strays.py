@@ -23,7 +23,7 @@ from nova import objects
 from blockmirror_driver.nova import strays
 from blockmirror_driver.volume import registry
 from tests.nova.base import NEW_ID, OLD_ID, RBD, info_of
-from tests.nova.test_duties import BACKWARD, DutiesCase, Now
+from tests.nova.test_duties import AT_ONCE, BACKWARD, DutiesCase
 
 
 class TestStrays(DutiesCase):
@@ -38,7 +38,7 @@ class TestStrays(DutiesCase):
             patched = mock.patch.object(owner, name, return_value=found)
             patched.start()
             self.addCleanup(patched.stop)
-        now = mock.patch('blockmirror_driver.nova.strays.threading.Thread', Now)
+        now = mock.patch('blockmirror_driver.nova.strays.threading', AT_ONCE)
         now.start()
         self.addCleanup(now.stop)
         client = mock.patch('blockmirror_driver.nova.strays.cinder.cinderclient')
