@@ -28,8 +28,8 @@ test: venv ## all tests; the last line counts them
 unit: venv ## unit tests only
 	@$(PY) -m tests.run unit
 
-functional: venv ## functional tests only, in a lab of their own
-	@$(PY) -m tests.run functional
+functional: venv ## all functional tests, in labs of their own; make test has their core
+	@$(PY) -m tests.run thorough
 
 openstack: venv ## unit tests against Nova's and Cinder's own classes
 	@$(PY) -m tests.run openstack

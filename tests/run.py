@@ -18,7 +18,9 @@ Each suite is one pytest or more, which write ``build/junit/SUITE*.xml``:
 unit        in the project's virtualenv
 openstack   unit tests against Nova's and Cinder's own classes, in the virtualenv of tests.cloud
 functional  two side by side, which share the tests out between them, each in a lab of its own;
-            what the second prints is shown when it is over
+            what the second prints is shown when it is over; without what is marked ``campaign``,
+            unless named by -k
+thorough    the same with all of them; only when asked for
 cloud       in a lab with a real Nova, Cinder and all that they need
 campaign    the same, with the tests beside that take too long for each run; only when asked for
 
@@ -63,6 +65,7 @@ DEADLINES = {
     'unit': 900.0,
     'openstack': 600.0,
     'functional': 2100.0,
+    'thorough': 3600.0,
     'cloud': 1500.0,
     'campaign': 10800.0,
 }
@@ -250,9 +253,11 @@ def _run_cloud(suite: str, tests: Sequence[str], extra: Sequence[str]) -> Count:
         call(cloud('down'), timeout=120)
 
 
-def run_shard(shard: Shard, extra: Sequence[str]) -> Count:
+def run_shard(shard: Shard, suite: str, extra: Sequence[str]) -> Count:
     """Run a shard's part of the functional tests in its lab, and count it."""
     shard.report.unlink(missing_ok=True)
+    if suite != 'thorough' and not extra:
+        extra = ['-m', 'not campaign']
     extra = [*extra, f'--shard={shard}']
     if shard.of > 1:
         extra.append(f'--claims={CLAIMS}')
@@ -262,7 +267,7 @@ def run_shard(shard: Shard, extra: Sequence[str]) -> Count:
     try:
         counted = Count(failed=1)
         if call(shard.lab('up'), timeout=300) == 0:
-            status = call(shard.lab('run', '--', *argv), timeout=DEADLINES['functional'])
+            status = call(shard.lab('run', '--', *argv), timeout=DEADLINES[suite])
             counted = verdict(status, count(shard.report))
         else:
             print('tests.run: the lab did not come up', flush=True)
@@ -274,9 +279,19 @@ def run_shard(shard: Shard, extra: Sequence[str]) -> Count:
 
 
 def run_functional(extra: Sequence[str]) -> Count:
-    """Run all functional tests: the first shard here, the others in processes beside it."""
+    """Run the core of the functional tests, and count them."""
+    return _run_shards('functional', extra)
+
+
+def run_thorough(extra: Sequence[str]) -> Count:
+    """Run all functional tests, and count them."""
+    return _run_shards('thorough', extra)
+
+
+def _run_shards(suite: str, extra: Sequence[str]) -> Count:
+    """The first shard runs here, the others in processes beside it."""
     if extra:
-        return run_shard(Shard(1, 1), extra)
+        return run_shard(Shard(1, 1), suite, extra)
     shutil.rmtree(CLAIMS, ignore_errors=True)
     CLAIMS.mkdir(parents=True)
     first, *others = [Shard(number, SHARDS) for number in range(1, SHARDS + 1)]
@@ -285,13 +300,13 @@ def run_functional(extra: Sequence[str]) -> Count:
     with contextlib.ExitStack() as stack:
         beside = [
             stack.enter_context(
-                Beside.started(['functional', f'--shard={shard}'], REPORTS / f'{shard.name}.log')
+                Beside.started([suite, f'--shard={shard}'], REPORTS / f'{shard.name}.log')
             )
             for shard in others
         ]
-        total = run_shard(first, extra)
+        total = run_shard(first, suite, extra)
         for shard, other in zip(others, beside, strict=True):
-            status = other.wait(DEADLINES['functional'])
+            status = other.wait(DEADLINES[suite])
             total += verdict(status, count(shard.report))
     return total
 
@@ -350,6 +365,7 @@ RUNNERS = {
     'unit': run_unit,
     'openstack': run_openstack,
     'functional': run_functional,
+    'thorough': run_thorough,
     'cloud': run_cloud,
     'campaign': run_campaign,
 }
@@ -358,7 +374,9 @@ RUNNERS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the suites that were asked for, all by default."""
     parser = argparse.ArgumentParser(prog='python -m tests.run', description=__doc__)
-    parser.add_argument('suites', nargs='*', choices=[*DEADLINES, []], help='all but campaign')
+    parser.add_argument(
+        'suites', nargs='*', choices=[*DEADLINES, []], help='all but campaign, thorough'
+    )
     parser.add_argument('-k', metavar='EXPRESSION', help="pytest's: only these tests")
     parser.add_argument('--shard', type=Shard.parse, help=argparse.SUPPRESS)  # see run_functional
     options = parser.parse_args(argv)
@@ -378,8 +396,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         suites = suites[2:]
     for suite in suites:
         started = time.monotonic()
-        if suite == 'functional' and options.shard is not None:
-            counted = run_shard(options.shard, extra)
+        if options.shard is not None:
+            counted = run_shard(options.shard, suite, extra)
         else:
             counted = RUNNERS[suite](extra)
         print(f'{suite}: {counted}, {time.monotonic() - started:.0f} s', flush=True)

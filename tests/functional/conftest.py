@@ -25,6 +25,7 @@ import re
 from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 #: What looks at all that the tests of one lab have left runs in each of them, at the end.
 _IN_EVERY_SHARD = 'test_zz_secrets.py'
@@ -48,8 +49,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     """Leave out what another process has taken."""
     claims = item.config.getoption('--claims')
-    if claims is None or item.path.name == _IN_EVERY_SHARD or claim(Path(claims), item.nodeid):
+    if claims is None:
         return None
+    if item.path.name == _IN_EVERY_SHARD or claim(Path(claims), item.nodeid):
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        # Which test comes next is not known, so nothing is left set up for it.
+        runtestprotocol(item, nextitem=None)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
 
 

@@ -18,6 +18,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from tests.functional.base import MIB
 from tests.functional.command import Running
 from tests.functional.test_crashes import SIGKILLED
@@ -54,6 +56,7 @@ class ContentsTest(FaultTestCase):
         argv = self.comparing(guest, destination, *options)
         return self.command.start(*argv, crash=f'impatient {more}'.strip())
 
+    @pytest.mark.campaign
     def test_each_kind(self) -> None:
         """From each kind and to each kind, while the guest writes here and there."""
         route = ('nfs', 'rbd', 'iscsi', 'file', 'block', 'nfs')
@@ -68,6 +71,7 @@ class ContentsTest(FaultTestCase):
         self.assert_nothing_left(guest)
         self.assert_survived(guest, destination)
 
+    @pytest.mark.campaign
     def test_encrypted(self) -> None:
         """What is compared is what the guest sees."""
         source, destination = self.volume('file', filled=True), self.volume('iscsi', 98 * MIB)
@@ -104,6 +108,7 @@ class ContentsTest(FaultTestCase):
                 self.assert_back(guest, source)
                 guest.destroy()
 
+    @pytest.mark.campaign
     def test_blocks_that_never_stand_still(self) -> None:
         """The guest is paused for them, or, where it must not be, stays where it is."""
         source, destination = self.volume('file', filled=True), self.volume('rbd')
@@ -118,6 +123,7 @@ class ContentsTest(FaultTestCase):
         self.assertEqual(1, guest.domain.state()[0])
         self.assert_moved(guest, destination)
 
+    @pytest.mark.campaign
     def test_a_guest_that_was_paused_stays_paused(self) -> None:
         source, destination = self.volume('nfs', filled=True), self.volume('iscsi')
         guest = self.writing_guest(source)
@@ -140,6 +146,7 @@ class ContentsTest(FaultTestCase):
         self.assertEqual(1, guest.domain.state()[0])
         self.assert_moved(guest, destination)
 
+    @pytest.mark.campaign
     def test_cancelled_while_comparing(self) -> None:
         source, destination = self.volume('nfs', filled=True), self.volume('rbd')
         guest = self.hot_guest(source)

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import datetime as dt
 
+import pytest
+
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.states import SwapState
 from tests.functional.base import LabTestCase
@@ -51,6 +53,7 @@ class DomainsTest(LabTestCase):
         self.assert_on(guest, destination)
         self.assert_survived(guest, destination)
 
+    @pytest.mark.campaign
     def test_held_until_a_time(self) -> None:
         """Both sides are kept the same until then, and the pivot comes by itself."""
         source, destination = self.volume('nfs', filled=True), self.volume('iscsi')

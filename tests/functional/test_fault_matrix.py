@@ -21,7 +21,7 @@ from tests.faults.campaign import campaign, chosen
 from tests.functional.base import LabTestCase
 
 #: Other seeds, other samples.
-_SEED, _CELLS, _GUESTS = 11, 8, 2
+_SEED, _CELLS, _GUESTS = 11, 6, 2
 
 
 class FaultMatrixTest(LabTestCase):

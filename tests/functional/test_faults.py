@@ -18,6 +18,7 @@ from __future__ import annotations
 import signal
 
 import libvirt
+import pytest
 from lxml import etree
 
 from blockmirror_driver.mirror import copy_mode
@@ -176,6 +177,7 @@ class ConvergenceTest(FaultTestCase):
     #: Each write of the guest dirties a whole MiB, some hundred a second.
     LOSING = ('--granularity', '1048576', '--bandwidth', '16MiB', '--convergence-window', '4')
 
+    @pytest.mark.campaign
     def test_a_race_that_is_lost(self) -> None:
         """Cancelled by policy; one that goes on says so; synchronous writes always end."""
         source, destination = self.volume('file', filled=True), self.volume('nfs')
@@ -232,6 +234,7 @@ class DestinationTest(FaultTestCase):
         self.assert_ok_or_cancelled(self.command.run('recover'))
         self.assert_back(guest, source)
 
+    @pytest.mark.campaign
     def test_another_attempt(self) -> None:
         """A server that dies and comes back: the first copy fails, a later one succeeds."""
         source, destination = self.volume('file', filled=True), self.volume('nbd')
@@ -248,6 +251,7 @@ class DestinationTest(FaultTestCase):
         self.assertEqual(['reverted', 'cleaned'], ends)
         self.assert_moved(guest, destination)
 
+    @pytest.mark.campaign
     def test_no_other_attempt_once_told_to_stop(self) -> None:
         source, destination = self.volume('file', filled=True), self.volume('nbd')
         assert isinstance(destination, NbdVolume)
@@ -305,6 +309,7 @@ class DestinationTest(FaultTestCase):
         self.assertLess(guest.stat().longest_us / 1e6, STALL_BOUND)
         self.assert_moved(guest, destination)
 
+    @pytest.mark.campaign
     def test_no_abort_while_the_destination_hangs(self) -> None:
         """P9: QEMU would close it in its main loop, and the guest would stand still."""
         for kind in ('iscsi', 'nfs', 'rbd'):

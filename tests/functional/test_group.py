@@ -20,6 +20,7 @@ import os
 import signal
 from typing import Any
 
+import pytest
 from lxml import etree
 
 from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
@@ -91,6 +92,7 @@ class GroupTest(LabTestCase):
         self.assert_nothing_left(guest)
         self.assert_all_survived(guest, *new)
 
+    @pytest.mark.campaign
     def test_copies_of_one_moment(self) -> None:
         """With --finish: what was acknowledged before is in them, and no write is half there."""
         guest, old = self.travellers('file', 'file')
@@ -118,6 +120,7 @@ class GroupTest(LabTestCase):
         self.assert_nothing_left(guest)
         self.assert_all_survived(guest, *old)
 
+    @pytest.mark.campaign
     def test_refused_as_a_whole(self) -> None:
         guest, old = self.travellers('file', 'file', agent=False)
         good, small = self.volume('rbd'), self.volume('nfs', SIZE - MIB)
@@ -142,6 +145,7 @@ class GroupTest(LabTestCase):
         self.assert_on_all(guest, good, other)
         self.assert_all_survived(guest, good, other)
 
+    @pytest.mark.campaign
     def test_interrupted(self) -> None:
         guest, old = self.travellers('file', 'file')
         new = [self.volume(kind) for kind in ('rbd', 'nfs')]

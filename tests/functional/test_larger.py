@@ -18,6 +18,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
 from tests.functional.command import Result
 from tests.lab import oracle
@@ -79,6 +81,7 @@ class LargerTest(LabTestCase):
         self.assertEqual([], self.slices(guest))
         self.assert_nothing_left(guest)
 
+    @pytest.mark.campaign
     def test_around(self) -> None:
         """Refused, then taken, on each backend, cold started, and on to one of the right size."""
         first, last = self.volume('file', filled=True), self.volume('nfs')

@@ -24,6 +24,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import pytest
 from lxml import etree
 
 from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
@@ -150,6 +151,7 @@ class LuksTest(LabTestCase):
         self.assert_survived(guest, last)
         self.assert_nothing_left(guest)
 
+    @pytest.mark.campaign
     def test_keys_of_a_key_manager(self) -> None:
         """Named by their ids alone: formatted, moved to, on to another key, and restarted."""
         source = self.volume('file', filled=True)
@@ -172,6 +174,7 @@ class LuksTest(LabTestCase):
         self.assertEqual(checksum, guest.crc('vda', 0, SIZE))
         self.assert_nothing_left(guest)
 
+    @pytest.mark.campaign
     def test_in_a_group(self) -> None:
         """Two disks together, each to a volume with a key of its own, and restarted."""
         old = {'vda': self.volume('file', filled=True), 'vdb': self.volume('nfs', filled=True)}
@@ -198,6 +201,7 @@ class LuksTest(LabTestCase):
             self.assertEqual(before[dev], guest.crc(dev, 0, SIZE))
         self.assert_nothing_left(guest)
 
+    @pytest.mark.campaign
     def test_refusals(self) -> None:
         """No key, the wrong one, no header, the wrong size, a volume that is not blank."""
         source, there = self.volume('nfs', filled=True), self.luks('nfs')
@@ -224,6 +228,7 @@ class LuksTest(LabTestCase):
         self.assert_survived(guest, source)
         self.assert_nothing_left(guest)
 
+    @pytest.mark.campaign
     def test_a_larger_one(self) -> None:
         """The header is reckoned into the part that is used."""
         source, volume = self.volume('file', filled=True), self.luks('iscsi', MIB)
@@ -234,6 +239,7 @@ class LuksTest(LabTestCase):
         guest.wait_acked(20)
         self.survived(guest, volume)
 
+    @pytest.mark.campaign
     def test_within_a_qcow2(self) -> None:
         """To one, started from it, and on to a raw volume."""
         source, last = self.volume('file', filled=True), self.luks('iscsi')
@@ -271,6 +277,7 @@ class LuksTest(LabTestCase):
         self.survived(guest, last)
         self.assert_nothing_left(guest)
 
+    @pytest.mark.campaign
     def test_a_crash_on_either_side_of_the_copy(self) -> None:
         """Recovered without the key: libvirt has it, and forgets it when nobody cites it."""
         source, destination = self.volume('file', filled=True), self.luks('nfs')

@@ -18,6 +18,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
+
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.engine import Mirror, MirrorSnapshot
 from blockmirror_driver.mirror.options import CopyOptions
@@ -186,6 +188,7 @@ class FaultsTest(MirrorTestCase):
         self.assert_on(guest, source)
         self.assert_survived(guest, source)
 
+    @pytest.mark.campaign
     def test_a_guest_that_writes_more_than_the_copy_may_move(self) -> None:
         """Each small write dirties 64 KiB: named as the reason, and cured by more speed."""
         source, destination = self.volume('file', filled=True), self.volume('nfs')

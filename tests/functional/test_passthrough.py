@@ -20,6 +20,8 @@ import signal
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
+
 from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
 from tests.functional.command import Result, Running
 from tests.lab import oracle
@@ -102,17 +104,20 @@ class PassthroughTest(LabTestCase):
     def test_finish_to_nbd_by_name(self) -> None:
         self.finish_by_name('nbd')
 
+    @pytest.mark.campaign
     def test_finish_to_json(self) -> None:
         self.finish_by_name('json')
 
     def test_finish_to_rbd_with_cephx(self) -> None:
         self.finish_by_name('rbd with cephx')
 
+    @pytest.mark.campaign
     def test_finish_to_rbd_without_cephx(self) -> None:
         self.addCleanup(self.lab.ceph.allow, 'cephx')
         self.lab.ceph.allow('cephx, none')
         self.finish_by_name('rbd without cephx')
 
+    @pytest.mark.campaign
     def test_steered(self) -> None:
         """Progress, another speed, hold, finish; QEMU's user is not root's."""
         source = self.volume('file', filled=True)

@@ -19,6 +19,7 @@ import signal
 from typing import Any
 
 import libvirt_qemu
+import pytest
 
 from tests.functional.base import FILLED, MIB, LabTestCase
 from tests.lab import oracle
@@ -95,6 +96,7 @@ class OrphanTest(LabTestCase):
         self.assertIn("Invalid job ID ''", answer)
         self.assertEqual([], guest.monitor('query-block-jobs'))
 
+    @pytest.mark.campaign
     def test_what_somebody_knows_of_is_left_to_him(self) -> None:
         source = self.volume('file', filled=True)
         guest = self.writing_guest(source)

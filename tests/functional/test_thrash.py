@@ -18,7 +18,7 @@ from __future__ import annotations
 from tests.functional.base import LabTestCase
 from tests.thrash.campaign import campaign
 
-_SEED, _SWAPS, _GUESTS = 7, 12, 3
+_SEED, _SWAPS, _GUESTS = 7, 8, 3
 
 
 class ThrashTest(LabTestCase):

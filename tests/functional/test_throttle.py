@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import libvirt
+import pytest
 
 from tests.functional.base import MIB
 from tests.functional.test_faults import FaultTestCase
@@ -30,6 +31,7 @@ class ThrottleTest(FaultTestCase):
         """Bytes per second that the job may move."""
         return int(guest.domain.blockJobInfo('vda', _BYTES)['bandwidth'])
 
+    @pytest.mark.campaign
     def test_a_target_that_is_never_met(self) -> None:
         """Slowed down to the floor while the guest writes, and let go when it does not."""
         source, destination = self.volume('file', filled=True), self.volume('nfs')
@@ -44,6 +46,7 @@ class ThrottleTest(FaultTestCase):
         self.assert_ok(running.wait())
         self.assert_on(guest, destination)
 
+    @pytest.mark.campaign
     def test_a_target_that_is_always_met(self) -> None:
         """Nothing is touched, nor is the limit that an operator gave."""
         source, destination = self.volume('nfs', filled=True), self.volume('iscsi')

@@ -35,6 +35,10 @@ REPORT = """<?xml version="1.0"?>
 """
 
 
+def _protocol(item: pytest.Item) -> bool | None:
+    return conftest.pytest_runtest_protocol(item)
+
+
 class TestCount(unittest.TestCase):
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
@@ -85,7 +89,7 @@ class TestSuites(unittest.TestCase):
             mock.patch.object(run, 'call', side_effect=[0, 1, 0]) as call,
             mock.patch.object(run, 'keep_remains') as keep,
         ):
-            self.assertEqual(run.Count(0, 1), run.run_shard(run.Shard(1, 2), []))
+            self.assertEqual(run.Count(0, 1), run.run_shard(run.Shard(1, 2), 'functional', []))
         keep.assert_called_once_with('test-1', run.Shard(1, 2).remains)
         self.assertEqual(['down', 'up', 'down'], [c.args[0][-1] for c in call.call_args_list])
 
@@ -105,11 +109,13 @@ class TestSuites(unittest.TestCase):
             for name in names
         ]
         conftest.pytest_collection_modifyitems(config, items)
-        return [
-            item.path.name
-            for item in items[:until]
-            if conftest.pytest_runtest_protocol(item) is None
-        ]
+        with mock.patch.object(conftest, 'runtestprotocol') as ran:
+            for item in items[:until]:
+                self.assertIs(None if claims is None else True, _protocol(item))
+        if claims is None:
+            return [item.path.name for item in items]
+        self.assertEqual({None}, {call.kwargs['nextitem'] for call in ran.call_args_list})
+        return [call.args[0].path.name for call in ran.call_args_list]
 
     def test_every_test_is_in_one_shard_and_the_search_in_all(self) -> None:
         with tempfile.TemporaryDirectory() as claims:
@@ -117,6 +123,17 @@ class TestSuites(unittest.TestCase):
             self.assertEqual(['c.py', 'b.py', 'test_zz_secrets.py'], self.taken('2/2', claims))
             self.assertEqual(['test_zz_secrets.py'], self.taken('1/2', claims))
         self.assertEqual(4, len(self.taken('1/1', None)))
+
+    def test_what_is_left_out_is_run_when_it_is_asked_for(self) -> None:
+        for suite, extra, left_out in (
+            ('functional', [], True),
+            ('functional', ['-k', 'thin'], False),
+            ('thorough', [], False),
+        ):
+            with mock.patch.object(run, 'call', return_value=0) as call:
+                run.run_shard(run.Shard(1, 1), suite, extra)
+            (argv,) = (c.args[0] for c in call.call_args_list if 'pytest' in c.args[0])
+            self.assertEqual(left_out, 'not campaign' in argv, suite)
 
     def test_suites_beside_each_other_are_both_counted(self) -> None:
         with (
@@ -138,7 +155,7 @@ class TestSuites(unittest.TestCase):
 
     def test_a_run_of_all_has_the_core_of_the_campaign(self) -> None:
         self.assertEqual({*run.RUNNERS}, {*run.DEADLINES})
-        self.assertEqual({'campaign'}, {*run.RUNNERS} - {*run.DEFAULT})
+        self.assertEqual({'campaign', 'thorough'}, {*run.RUNNERS} - {*run.DEFAULT})
         self.assertLess({*run.CLOUD_TESTS}, {*run.CAMPAIGN_TESTS})
 
     def test_nothing_that_ran_is_not_green(self) -> None:

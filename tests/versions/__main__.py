@@ -29,7 +29,7 @@ from tests.versions.root import TREE, Root
 SUITES = ('trixie',)
 _VERSIONS = 'libvirtd --version; qemu-system-x86_64 --version | head -n 1; python3 --version'
 #: In the tree there.
-_TESTS = ('.venv/bin/python', '-m', 'tests.run', 'functional')
+_TESTS = ('.venv/bin/python', '-m', 'tests.run', 'thorough')
 
 
 def test(root: Root, extra: Sequence[str]) -> Count:

@@ -82,7 +82,7 @@ class CountTest(unittest.TestCase):
         """Run with these exit statuses by the command's last word; others are 0."""
 
         def call(_root: root.Root, argv: list[str]) -> int:
-            if argv[-1] == 'functional':
+            if argv[-1] == 'thorough':
                 (self.reports / 'functional-1.xml').write_text(REPORT)
             return statuses.get(argv[-1], 0)
 
@@ -104,7 +104,7 @@ class CountTest(unittest.TestCase):
         self.assertEqual(Count(0, 1), self.run_it({'venv': 2}))
 
     def test_a_runner_that_died_is_a_failure(self) -> None:
-        self.assertEqual(Count(1, 1), self.run_it({'functional': 137}))
+        self.assertEqual(Count(1, 1), self.run_it({'thorough': 137}))
 
     def test_a_suite_that_can_not_be_made_is_a_failure(self) -> None:
         with mock.patch.object(root.Root, 'make', side_effect=LabError('debootstrap', 'no')):
