@@ -22,7 +22,7 @@ venv: deps ## create .venv with the package and its tools, or bring it up to dat
 demo: venv ## boot a guest and move its disk nfs -> rbd -> iscsi -> nfs while it writes
 	@$(PY) -m tests.demo
 
-test: venv ## all tests; the last line counts them
+test: venv ## unit tests, and the core of the others; the last line counts them
 	@$(PY) -m tests.run
 
 unit: venv ## unit tests only

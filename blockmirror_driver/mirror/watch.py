@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from blockmirror_driver.virt.connection import Hypervisor
     from blockmirror_driver.virt.subscriptions import Subscription
 
-#: Seconds between looks while something is about to happen, and the longest wait for
-#: an event: an interrupt is noticed within it.
 #: Seconds after which a reading that was asked for "shortly" is taken.
 SOON = 0.5
 #: The least time (seconds) between two reports of mere progress.

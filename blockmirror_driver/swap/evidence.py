@@ -42,34 +42,21 @@ def read(
     *,
     pivot_requested: bool,
     guest_run: str = '',
+    domain: Domain | None = None,
 ) -> Evidence:
     """Read the evidence of one swap. Changes nothing.
 
     :param guest_run: the run of the guest that the swap began in. A guest that was started
         since then counts as gone, and what it runs on as what its stored XML named: it says
         nothing of the disk before. Empty: not known, and nothing is concluded.
+    :param domain: the guest, where it was looked up before; it may be gone by now.
 
     :raise HypervisorUnavailable: when libvirt does not answer; nothing can be decided then.
     """
     try:
-        domain = hypervisor.domain(domain_uuid)
+        domain = domain or hypervisor.domain(domain_uuid)
     except exception.DomainNotFound:
         return Evidence(Guest.GONE, Job.NONE, Side.ABSENT, Side.ABSENT, pivot_requested)
-    return read_of(
-        domain, dev, source, destination, pivot_requested=pivot_requested, guest_run=guest_run
-    )
-
-
-def read_of(
-    domain: Domain,
-    dev: str,
-    source: Disk,
-    destination: Disk,
-    *,
-    pivot_requested: bool,
-    guest_run: str = '',
-) -> Evidence:
-    """As :func:`read`, of a domain that was looked up before; it may be gone by now."""
     try:
         kept, live = domain.disks(dev)
         live, job = _job_on(domain, dev, live, destination)

@@ -15,9 +15,9 @@
 
 One sqlite3 file (WAL) of mode 0600 in a directory of mode 0700. What is written is on the disk
 before the writer goes on, but for what the block job itself tells anybody who looks: how far a
-copy is, and that it is READY. It is
-the meeting place of the processes of one host: the owner of a swap writes its state, others
-leave requests for it. It never holds a secret: the XML in it cites secrets by reference.
+copy is, and that it is READY. It is the meeting place of the processes of one host: the owner of
+a swap writes its state, others leave requests for it. It never holds a secret: the XML in it
+cites secrets by reference.
 """
 
 from __future__ import annotations

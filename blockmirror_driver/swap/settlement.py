@@ -62,6 +62,7 @@ class Settlement:
         guest_was_gone: bool = False,
         may_have_switched: bool = False,
         end_was_told: bool = False,
+        domain: Domain | None = None,
     ) -> Evidence:
         """Read the evidence.
 
@@ -70,6 +71,7 @@ class Settlement:
         :param may_have_switched: somebody else's pivot was seen under way.
         :param end_was_told: an event said that the job failed or was cancelled, so that a
             pivot that was asked for is known not to have happened.
+        :param domain: the guest, where it was looked up before.
         :raise BlockmirrorError: libvirt does not answer.
         """
         found = evidence.read(
@@ -81,6 +83,7 @@ class Settlement:
             pivot_requested=(self._ledger.pivot_requested or may_have_switched)
             and not end_was_told,
             guest_run=self._swap.guest_run,
+            domain=domain,
         )
         LOG.info('Swap %s: evidence %s', self._swap.id, found)
         if guest_was_gone and found.guest is Guest.RUNNING:
@@ -93,15 +96,7 @@ class Settlement:
         :param domain: the guest; there is no time to look it up again.
         :raise GuestGone: CopyFailed: there is nothing to pivot.
         """
-        found = evidence.read_of(
-            domain,
-            self._swap.dev,
-            self._swap.source,
-            self._swap.destination,
-            pivot_requested=self._ledger.pivot_requested,
-            guest_run=self._swap.guest_run,
-        )
-        LOG.info('Swap %s: evidence %s', self._swap.id, found)
+        found = self.read(domain=domain)
         if found.guest is Guest.GONE:
             raise exception.GuestGone('the guest stopped')
         if found.live is not Side.SOURCE or found.job is not Job.READY:

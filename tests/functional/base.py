@@ -18,6 +18,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +195,29 @@ class LabTestCase(testtools.TestCase):
         for name in self.our_secrets() - self._secrets_before:
             with contextlib.suppress(Exception):
                 connection.secretLookupByUUIDString(name).undefine()
+
+    def assert_copied(self, volume: Volume, writes: Iterable[Any]) -> None:
+        """The volume has what was acknowledged when its copy was let go of, or later."""
+        report = oracle.check(volume.read_back(), list(writes), FILLED, exact=False)
+        self.assertTrue(report.ok, report)
+
+    def assert_gone_from_qemu(self, guest: Guest) -> None:
+        """QEMU has no job, node or secret of ours left."""
+        found = guest.monitor('query-named-block-nodes')
+        self.assertEqual([], [one for one in found if one['node-name'].startswith('bm-')])
+        self.assertEqual([], guest.monitor('query-block-jobs'))
+        objects = guest.monitor('qom-list', path='/objects')
+        self.assertEqual([], [one for one in objects if one['name'].startswith('bm-')])
+
+    def assert_survived_in_part(self, guest: Guest, volume: Volume) -> None:
+        """As :meth:`assert_survived`, on a volume that is larger than the first one was."""
+        self.assertEqual(0, guest.stop_writers().errors)
+        part = self.lab.layout.scratch / f'{volume.id}.head'
+        self.addCleanup(part.unlink)
+        shutil.copy(volume.read_back(), part)
+        os.truncate(part, SIZE)
+        report = oracle.check(part, guest.acked(), FILLED, exact=True)
+        self.assertTrue(report.ok, report)
 
     def swap_id(self) -> str:
         """The id of the only swap of this test's journal."""

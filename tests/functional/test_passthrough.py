@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable
-from typing import Any
 
 import pytest
 
@@ -45,19 +43,6 @@ class PassthroughTest(LabTestCase):
         )  # fmt: skip
         running.wait_copied(8 * MIB)
         return running
-
-    def assert_copied(self, volume: Volume, writes: Iterable[Any]) -> None:
-        """The volume has what was acknowledged when the copy was let go of, or later."""
-        report = oracle.check(volume.read_back(), list(writes), FILLED, exact=False)
-        self.assertTrue(report.ok, report)
-
-    def assert_gone_from_qemu(self, guest: Guest) -> None:
-        """QEMU has no job, node or secret of ours left."""
-        found = guest.monitor('query-named-block-nodes')
-        self.assertEqual([], [one for one in found if one['node-name'].startswith('bm-')])
-        self.assertEqual([], guest.monitor('query-block-jobs'))
-        objects = guest.monitor('qom-list', path='/objects')
-        self.assertEqual([], [one for one in objects if one['name'].startswith('bm-')])
 
     def names(self, kind: str) -> tuple[Volume, str]:
         """A volume, and a name of QEMU's for it that libvirt can't take."""
