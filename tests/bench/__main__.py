@@ -34,9 +34,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import beside, starts
+from tests.bench import beside, starts, tuned
 from tests.bench.cases import CONTENTS, LIMIT, MIB, NAMES, OURS, PAIRS, SPARSE, VIRSH, Case
-from tests.bench.contenders import CONTENDERS
+from tests.bench.contenders import CONTENDERS, Contender
 from tests.bench.report import RECORDS, text, write
 from tests.bench.results import ABOUT, BESIDE, START, Keeper, Results
 from tests.bench.swaps import Swaps
@@ -49,7 +49,7 @@ from tests.lab.namespace import REPOSITORY
 _SIZE, _QUICK_SIZE = 1024, 128
 _ROUNDS = 6
 #: What is measured, in this order; a quick run has the first two.
-_PARTS = ('start', 'copies', 'sizes', 'beside')
+_PARTS = ('start', 'copies', 'tuned', 'sizes', 'beside')
 _QUICK_PARTS = 2
 #: GiB of volumes that all hold the same data, on those pairs that tell of holes, by whom.
 _GIB = (1, 4, 16, 32)
@@ -107,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     _choices(parser, 'by', list(NAMES))
     _choices(parser, 'parts', list(_PARTS))
     _choices(parser, 'counts', [str(count) for count in beside.COUNTS])
+    parser.add_argument(
+        '--settings',
+        type=lambda text: [tuned.Setting.parse(word) for word in text.split(',')],
+        metavar='LIST',
+        help='of the tuned part: MiB in flight and KiB of granularity, 64:1024 for example',
+    )
     _choices(parser, 'gib', [str(size) for size in _GIB])
     parser.add_argument('--resume', action='store_true', help='go on with an interrupted run')
     parser.add_argument('--out', type=Path, default=REPOSITORY / 'build' / 'bench')
@@ -148,6 +154,8 @@ class _Run:
             starts.measure(rounds, lambda told: keep(START, told))
         if 'copies' in parts:
             self._copies(_cases(options), options.by or NAMES)
+        if 'tuned' in parts:
+            self._tuned()
         if 'sizes' in parts:
             sizes = [int(one) * 1024 * MIB for one in options.gib or _GIB]
             cases = [Case(*pair, SPARSE, False, size) for pair in _TELLING for size in sizes]
@@ -157,7 +165,17 @@ class _Run:
             beside.run(self.lab, counts, lambda told: keep(BESIDE, told))
 
     def _copies(self, cases: Sequence[Case], by: Sequence[str]) -> None:
-        contenders = [one for one in CONTENDERS if one.name in by]
+        self._turns(cases, [one for one in CONTENDERS if one.name in by])
+
+    def _tuned(self) -> None:
+        full = argparse.Namespace(
+            **vars(self.options) | {'contents': ['full'], 'guests': ['idle']}
+        )
+        settings = self.options.settings or tuned.SETTINGS
+        ways = [one for one in CONTENDERS if one.name in (LIMIT, VIRSH)]
+        self._turns(_cases(full), [*ways, *map(tuned.contender, settings)])
+
+    def _turns(self, cases: Sequence[Case], contenders: Sequence[type[Contender]]) -> None:
         swaps = Swaps(self.lab, self.keeper.sample, contenders)
         done = {one.key for one in self.keeper.results.samples if not one.error}
         swaps.run(cases, self.options.rounds or _ROUNDS, done=done, until=self.until)

@@ -113,7 +113,8 @@ def _measure(lab: Lab, count: int) -> dict[str, Any]:
         looks.start()
         try:
             with watched_lines(lab.libvirtd.debug_log) as lines:
-                told = program.ask({'swaps': swaps, 'bandwidth': bandwidth}, _DEADLINE)
+                options = {'bandwidth': bandwidth}
+                told = program.ask({'swaps': swaps, 'options': options}, _DEADLINE)
         finally:
             looks.over.set()
             looks.join()

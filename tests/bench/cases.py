@@ -71,6 +71,8 @@ class Sample:
     :ivar seconds: what its user waits
     :ivar allocated: bytes that the destination takes of its storage afterwards
     :ivar source_allocated: the same of the source
+    :ivar before_s: from the start of the command, or of the call, to that of the copy
+    :ivar copy_s: from the start of the copy to QEMU's READY
     :ivar request_s: from QEMU's READY to the request for the pivot
     :ivar pivot_s: from that request to QEMU's COMPLETED
     :ivar longest_us: the longest write of the guest during it
@@ -91,6 +93,8 @@ class Sample:
     seconds: float = 0.0
     allocated: int = 0
     source_allocated: int = 0
+    before_s: float | None = None
+    copy_s: float | None = None
     request_s: float | None = None
     pivot_s: float | None = None
     longest_us: int = 0

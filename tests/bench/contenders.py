@@ -207,9 +207,13 @@ class Resident(_Resident):
 
     def copy(self, guest: Guest, dev: str, source: Volume, destination: Volume) -> Took:
         """Plan, copy, pivot, verify, clean up."""
+        return self.swap(guest, dev, destination, {})
+
+    def swap(self, guest: Guest, dev: str, destination: Volume, options: dict[str, Any]) -> Took:
+        """Ask for a swap with some of the fields of ``CopyOptions``."""
         connection = destination.connection_info()
         swap = {'domain': guest.name, 'dev': dev, 'connection': connection}
-        return self._ask({'swaps': [swap]})
+        return self._ask({'swaps': [swap], 'options': options})
 
 
 def _disk(volume: Volume) -> Disk:

@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,10 +92,20 @@ def _cases(samples: Sequence[Sample]) -> list[Case]:
     return list(dict.fromkeys(one.case for one in samples))
 
 
-def compared(samples: Sequence[Sample], case: Case, ours: str, theirs: str) -> Interval | None:
-    """Our seconds over theirs in the same rounds; None if there was none."""
+def _seconds(sample: Sample) -> float:
+    return sample.seconds
+
+
+def compared(
+    samples: Sequence[Sample],
+    case: Case,
+    ours: str,
+    theirs: str,
+    of: Callable[[Sample], float] = _seconds,
+) -> Interval | None:
+    """Our seconds, or what else counts, over theirs in the same rounds; None if there was none."""
     of_case = [one for one in samples if one.case == case]
-    found = [mine.seconds / other.seconds for mine, other in paired(of_case, ours, theirs)]
+    found = [of(mine) / of(other) for mine, other in paired(of_case, ours, theirs)]
     return interval(found) if found else None
 
 

@@ -13,8 +13,9 @@
 # under the License.
 """When a copy was ready, was to pivot and had pivoted, whoever drove it: by libvirtd's own log.
 
-READY and COMPLETED have QEMU's time (microseconds). The request's is when libvirtd took up
-the call (milliseconds), so that what libvirtd does itself counts to the pivot.
+READY and COMPLETED have QEMU's time (microseconds). The start of the copy and the request for the
+pivot are when libvirtd took up the call (milliseconds), so that what libvirtd does itself counts
+to the copy, and to the pivot.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _EVENT = re.compile(
 _CALL = re.compile(
     r'^(\S+ \S+): \d+: debug : virDomainBlockJobAbort:\d+ : .*disk=\S+, flags=0x([0-9a-f]+)'
 )
+_WORDS = (b'BLOCK_JOB_', b'BlockJobAbort', b'virDomainBlockCopy:', b'virDomainBlockRebase:')
+_START = re.compile(r'^(\S+ \S+): \d+: debug : virDomainBlock(?:Copy|Rebase):\d+ : ')
 #: VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT (libvirt-domain.h)
 _PIVOT = 2
 
@@ -41,9 +44,15 @@ _PIVOT = 2
 class Moments:
     """Of one copy, seconds since the epoch; None where the log says nothing."""
 
+    called: float | None = None
     ready: float | None = None
     asked: float | None = None
     completed: float | None = None
+
+    @property
+    def copy_s(self) -> float | None:
+        """From the call that starts the copy to READY."""
+        return _between(self.called, self.ready)
 
     @property
     def request_s(self) -> float | None:
@@ -66,8 +75,10 @@ def read(lines: Iterable[str]) -> Moments:
                 found.ready = found.ready or at
             elif found.asked is not None:
                 found.completed = found.completed or at
+        elif start := _START.search(line):
+            found.called = found.called or _moment(start[1])
         elif (call := _CALL.search(line)) and int(call[2], 16) & _PIVOT:
-            found.asked = dt.datetime.fromisoformat(call[1]).timestamp()
+            found.asked = _moment(call[1])
     return found
 
 
@@ -87,7 +98,7 @@ def watched_lines(path: Path) -> Iterator[list[str]]:
     with path.open('rb') as log:
         log.seek(begun)
         # The log is of everything.
-        wanted = (line for line in log if b'BLOCK_JOB_' in line or b'BlockJobAbort' in line)
+        wanted = (line for line in log if any(word in line for word in _WORDS))
         lines += [line.decode(errors='replace') for line in wanted]
 
 
@@ -98,7 +109,12 @@ def watched(path: Path) -> Iterator[Moments]:
     with watched_lines(path) as lines:
         yield seen
     told = read(lines)
-    seen.ready, seen.asked, seen.completed = told.ready, told.asked, told.completed
+    seen.called, seen.ready = told.called, told.ready
+    seen.asked, seen.completed = told.asked, told.completed
+
+
+def _moment(text: str) -> float:
+    return dt.datetime.fromisoformat(text).timestamp()
 
 
 def _between(begun: float | None, ended: float | None) -> float | None:

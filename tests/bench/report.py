@@ -36,6 +36,7 @@ from tests.bench.cases import (
 from tests.bench.figures import interval, number, percentile
 from tests.bench.goals import Judged, Verdict, compared, judge, values_of
 from tests.bench.results import Results
+from tests.bench.tuned import settings_of
 
 #: The file that the records are written to.
 RECORDS = 'bench.json'
@@ -108,6 +109,19 @@ def _tables(results: Results) -> Iterator[tuple[str, str, Sequence[str], Rows]]:
             for by in NAMES
             if case.writing and _of(good, case, by)
         ],
+    )
+    yield (
+        'What the time goes to',
+        'Seconds before the copy, from its start to READY, and after it; medians.',
+        ('Copy', 'By', 'Before', 'Copy', 'After'),
+        [row for case in alike for by in NAMES if (row := _spent(good, case, by))],
+    )
+    settings = settings_of([one.contender for one in good])
+    yield (
+        'Settings of the copy',
+        'MiB in flight and granularity: seconds to READY, and of the first setting.',
+        ('Copy', *settings),
+        [row for case in alike if (row := _settings(good, case, settings))],
     )
     yield (
         'Bytes',
@@ -201,6 +215,28 @@ def _guest(samples: Sequence[Sample], case: Case, by: str) -> list[str]:
         _median(rates),
         f'{statistics.median(shares):.0%}' if shares else '',
     ]
+
+
+def _spent(samples: Sequence[Sample], case: Case, by: str) -> list[str]:
+    spent = [
+        (one.before_s, one.copy_s, one.seconds - one.before_s - one.copy_s)
+        for one in _of(samples, case, by)
+        if one.before_s is not None and one.copy_s is not None
+    ]
+    return [str(case), by, *(_median(part) for part in zip(*spent, strict=True))] if spent else []
+
+
+def _settings(samples: Sequence[Sample], case: Case, settings: Sequence[str]) -> list[str]:
+    of_case = [one for one in samples if one.case == case and one.copy_s]
+    found = [_of(of_case, case, by) for by in settings]
+    if not any(found):
+        return []
+    cells = []
+    for by, some in zip(settings, found, strict=True):
+        ratio = compared(of_case, case, by, settings[0], lambda one: one.copy_s or 0.0)
+        told = f'{_median([one.copy_s for one in some])} ({ratio})'
+        cells.append(told if by != settings[0] else _median([one.copy_s for one in some]))
+    return [str(case), *cells]
 
 
 def _bytes(samples: Sequence[Sample], case: Case, by: str) -> list[str]:

@@ -111,7 +111,10 @@ class Resident:
         self._service.hypervisor  # noqa: B018 - it is opened now, not in the first swap
 
     def act(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Make the swaps of ``{"swaps": [{"domain", "dev", "connection"}], "bandwidth": N}``."""
+        """Make the swaps of ``{"swaps": [{"domain", "dev", "connection"}], "options": {}}``.
+
+        The options are fields of ``CopyOptions``.
+        """
         wanted = asked['swaps']
         marks = _Marks(len(wanted))
         begun = time.monotonic()
@@ -119,7 +122,7 @@ class Resident:
         def one(swap: dict[str, Any]) -> str:
             turn = _Turn(self._planning, marks.observe)
             disk = disk_for(swap['connection'], swap['dev'], conf=self._conf)
-            options = CopyOptions.from_conf(self._conf, bandwidth=asked.get('bandwidth', 0))
+            options = CopyOptions.from_conf(self._conf, **asked['options'])
             request = SwapRequest(swap['domain'], swap['dev'], disk, options)
             service = self._service.another()
             try:

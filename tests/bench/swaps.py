@@ -125,7 +125,10 @@ class Swaps:
         if writing:
             sample.idle_p999_us, sample.idle_writes_s = _begin(guest)
         with watched(self._lab.libvirtd.debug_log) as seen:
+            begun = time.time()
             self._copy(sample, way, guest, source, destination)
+        sample.before_s = None if seen.called is None else seen.called - begun
+        sample.copy_s = seen.copy_s
         sample.request_s, sample.pivot_s = seen.request_s, seen.pivot_s
         if writing:
             latencies = guest.latencies()

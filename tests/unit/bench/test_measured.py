@@ -37,6 +37,10 @@ _CALL = (
     '2026-11-26 10:00:02.25{0}+0000: 9: debug : virDomainBlockJobAbort:10178 : dom=0x1, '
     '(VM: name=g, uuid=u), disk=vdb, flags=0x{1}\n'
 )
+_START = (
+    '2026-11-26 10:00:01.700+0000: 9: debug : virDomainBlock{}:10577 : dom=0x1, (VM: name=g, '
+    'uuid=u), disk=vdb\n'
+)
 #: 2026-11-26 10:00:02 UTC
 _TWO = 1795687202
 READY = _EVENT.format(2, _TWO, 200500, 'BLOCK_JOB_READY')
@@ -50,6 +54,12 @@ class MonitorLogTest(testtools.TestCase):
         assert found.pivot_s is not None
         self.assertAlmostEqual(0.0495, found.request_s, places=5)
         self.assertAlmostEqual(0.030, found.pivot_s, places=5)
+
+    def test_when_it_was_begun(self) -> None:
+        for way in ('Copy', 'Rebase'):
+            found = read([_START.format(way), READY, _CALL.format(0, 2), COMPLETED])
+            assert found.copy_s is not None
+            self.assertAlmostEqual(0.5005, found.copy_s, places=5)
 
     def test_an_abort_is_no_request(self) -> None:
         found = read([_CALL.format(0, 0), READY, _CALL.format(3, 2), COMPLETED])

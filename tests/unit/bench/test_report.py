@@ -101,13 +101,14 @@ class ReportTest(testtools.TestCase):
             'nfs to rbd, full, guest writes, 4096 MiB',
             '90.0',
             '50%',
+            '1.50 (0.750 (0.750 to 0.750))',
         ):
             self.assertIn(expected, told)
 
     def test_the_tables_can_be_parsed(self) -> None:
         document = publish_doctree(text(results()), settings_overrides={'report_level': 5})
         self.assertEqual([], list(document.findall(nodes.system_message)))
-        self.assertEqual(9, len(list(document.findall(nodes.table))))
+        self.assertEqual(11, len(list(document.findall(nodes.table))))
 
     def test_nothing_was_measured(self) -> None:
         self.assertNotIn('list-table', text(Results()))
