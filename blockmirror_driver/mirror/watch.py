@@ -20,8 +20,8 @@ is the only wait. The world is looked at
 * every ``poll_interval`` seconds (every :data:`IMPATIENCE` while a start, a pivot or an
   abort is under way): the slow reading, which needs no event to have arrived;
 * every :data:`IMPATIENCE` seconds while data is moved: the cursor alone, one cheap call,
-  for the progress and for noticing a stall. Near the end a reading takes its place: one that
-  shows a copy which is not ready yet makes that READY tells of an answer that is young.
+  for the progress and for noticing a stall. Near the end a reading follows where the cursor
+  does not prove that the copy is not ready yet, so that READY tells of an answer that is young.
 
 Where a process watches many copies, those two come less often for a copy that moves and has a
 while to go (:mod:`blockmirror_driver.mirror.turns`).
@@ -44,7 +44,7 @@ from blockmirror_driver.mirror.progress import ProgressMeter
 from blockmirror_driver.mirror.snapshot import MirrorSnapshot, snapshot
 from blockmirror_driver.mirror.states import TERMINAL, JobState
 from blockmirror_driver.mirror.turns import IMPATIENCE, TURNS
-from blockmirror_driver.mirror.witness import Witness
+from blockmirror_driver.mirror.witness import Witness, is_unready
 from blockmirror_driver.model import BytesPerSecond, Seconds
 from blockmirror_driver.virt.domain import Domain
 from blockmirror_driver.virt.events import HypervisorEvent
@@ -306,14 +306,16 @@ class Watch:
         self._next_cursor = asked + IMPATIENCE
         if self._offline:
             return
-        if self._near_end:
-            self.read()
-            return
         try:
             job = self._witness.cursor()
         except exception.Refused:
             job = None
         if job is None or job.type != ev.JOB_TYPE_COPY:
+            self.read()
+            return
+        if is_unready(job):
+            self._not_ready_at = asked
+        elif self._near_end:
             self.read()
             return
         self._measure(ev.Reading(at=Seconds(asked), guest='running', job=job))

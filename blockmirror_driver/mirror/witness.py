@@ -108,3 +108,12 @@ class Witness:
         if mirror.job != 'copy' or mirror.source is None:
             return True
         return not same_volume(mirror.source, self._destination)
+
+
+def is_unready(job: JobInfo) -> bool:
+    """Tell whether the cursor alone proves that a copy was not ready when it was asked for.
+
+    libvirt takes one byte from a cursor that has arrived while QEMU does not say that the job
+    is ready (qemuBlockJobInfoTranslate, src/qemu/qemu_driver.c); QEMU moves whole sectors.
+    """
+    return job.end > 1 and job.end - job.cur == 1

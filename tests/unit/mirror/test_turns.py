@@ -20,7 +20,7 @@ import fixtures
 from blockmirror_driver.mirror.progress import Progress
 from blockmirror_driver.mirror.states import JobState
 from blockmirror_driver.mirror.turns import Turns
-from blockmirror_driver.model import Bytes, Seconds
+from blockmirror_driver.model import Bytes, BytesPerSecond, Seconds
 from tests.unit.mirror.test_engine import EngineTest
 
 
@@ -82,6 +82,19 @@ class TurnsTest(EngineTest):
             age = self.clock() - self.mirror.answered_since
             self.assertLessEqual(age, 1.0, f'of many: {many}')
             self.domain.ends()
+
+    def test_a_cursor_that_libvirt_holds_back_takes_the_place_of_a_reading(self) -> None:
+        """All is moved, and QEMU pauses to keep to a limit before it says READY."""
+        self.crowd()
+        self.make(bandwidth=BytesPerSecond(10), stall_after=Seconds(60.0))
+        self.mirror.start()
+        self.domain.later(1.5, lambda: self.domain.moves(100, 300))
+        self.domain.later(3.5, lambda: self.domain.moves(299, 300))
+        self.domain.later(40, self.becomes_ready)
+        self.domain.calls.clear()
+        self.mirror.wait({JobState.READY}, look_every=None)
+        self.assertLessEqual(self.domain.count('live_disk'), 4)
+        self.assertLessEqual(self.clock() - self.mirror.answered_since, 1.0)
 
     def test_a_copy_that_stands_still_is_looked_at_each_second(self) -> None:
         self.crowd()

@@ -21,7 +21,7 @@ from dataclasses import replace
 from blockmirror_driver import exception
 from blockmirror_driver.mirror import events as ev
 from blockmirror_driver.mirror.events import Evidence
-from blockmirror_driver.mirror.witness import Witness
+from blockmirror_driver.mirror.witness import Witness, is_unready
 from blockmirror_driver.model import Auth, Host, Seconds, SecretRef, SecretUsage
 from blockmirror_driver.virt.calls import HangingCall
 from blockmirror_driver.virt.events import (
@@ -46,6 +46,18 @@ from tests.unit.mirror.pieces import (
 )
 
 HANGS = exception.HypervisorUnavailable('no answer within 30 s', outcome_unknown=True)
+
+
+class Unready(unittest.TestCase):
+    def test_one_byte_is_what_libvirt_takes_away(self) -> None:
+        for cur, end, proves in (
+            (99, 100, True),
+            (100, 100, False),
+            (36, 100, False),
+            (0, 1, False),
+        ):
+            with self.subTest(cur=cur, end=end):
+                self.assertIs(proves, is_unready(job(cur, end)))
 
 
 class Looking(unittest.TestCase):
