@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Bytes, Disk, QemuSource
+from blockmirror_driver.model import BlockSource, Bytes, Disk, FileSource, QemuSource
 from blockmirror_driver.qemu import blockdev, copy
 from blockmirror_driver.swap import sizes, zeroes
 from blockmirror_driver.swap.checks import Check, Subject, failed, passed, unknown
@@ -51,6 +51,9 @@ def _opened_by_tools(subject: Subject, disk: Disk) -> list[Check]:
 def of_destination(subject: Subject, disk: Disk) -> list[Check]:
     """Look into the destination, open it in a throwaway domain, and compare sizes.
 
+    What a server holds may be open there for a moment after this returns: until
+    ``places.endings.wait()`` does. A local volume is not: QEMU locks it.
+
     :param disk: the destination, citing secrets that exist.
     """
     if isinstance(disk.source, QemuSource):
@@ -65,6 +68,7 @@ def of_destination(subject: Subject, disk: Disk) -> list[Check]:
             like=subject.domain,
             timeout=subject.request.options.probe_timeout,
             writable=True,
+            lingers=not isinstance(disk.source, FileSource | BlockSource),
         )
     except exception.DestinationUnusable as error:
         return [failed('destination-opens', error)]

@@ -84,8 +84,9 @@ class Planner:
     def plan(self, request: SwapRequest) -> Plan:
         """Check everything. Changes nothing on the guest.
 
-        A throwaway domain and private secrets exist while the destination is probed, and
-        are gone when this returns or raises.
+        A throwaway domain and private secrets exist while the destination is probed. They
+        are gone when this raises or refuses; else the domain of a destination on the network
+        is being ended.
 
         :raise HypervisorUnavailable: when libvirt can't be reached at all.
         """
@@ -99,6 +100,9 @@ class Planner:
         if subject.live is not None and all(check.passed is not False for check in found):
             found += self._probe(subject)
             probed_at = Seconds(time.monotonic())
+            if any(check.passed is False for check in found):
+                # A volume that is not wanted may be deleted next.
+                self._hypervisor.places.endings.wait()
         if subject.slice_size is not None:
             sliced = replace(request.destination, slice_size=subject.slice_size)
             request = replace(request, destination=sliced)

@@ -89,7 +89,8 @@ class Hypervisor:
         # Opening and closing have places of their own: a guest that hangs all the others
         # must not keep us from connecting again.
         self._upkeep = CallPool()
-        self._probes = CallPool()
+        #: Where throwaway domains are made.
+        self.places = Places(uri, CallPool(), self._upkeep)
         self._fanout = Fanout()
         self._views: dict[str, Callable[[Domain], Domain]] = {}
         self._changed = threading.Condition()
@@ -138,6 +139,7 @@ class Hypervisor:
 
     def close(self) -> None:
         """Close for good; never raises. A call under way is left to its thread."""
+        self.places.endings.wait()
         self._closing.set()
         self._broken.put(None)
         with self._changed:
@@ -167,7 +169,7 @@ class Hypervisor:
     @property
     def hanging(self) -> tuple[HangingCall, ...]:
         """Calls that outlived their timeout and have not returned."""
-        return self._calls.hanging + self._upkeep.hanging + self._probes.hanging
+        return self._calls.hanging + self._upkeep.hanging + self.places.opening.hanging
 
     def reconnect(self, *, timeout: Seconds | None = None) -> None:
         """Replace the connection, as happens by itself when it is seen broken.
@@ -246,21 +248,17 @@ class Hypervisor:
         like: Domain | None = None,
         timeout: Seconds = Seconds(15.0),
         writable: bool = False,
+        lingers: bool = False,
     ) -> probe.ProbeResult:
-        """Open the disk in a paused throwaway domain, and return its exact size.
+        """Open the disk in a throwaway domain, and return its exact size; see :mod:`.probe`.
 
         :raise DestinationUnusable: it does not open, with libvirt's reason.
         :raise DestinationSilent: it did not answer within ``timeout`` seconds.
         """
-        like_xml = None if like is None else like.xml()
+        xml = None if like is None else like.xml()
         return probe.probe(
-            self.places, disk, like_xml=like_xml, timeout=timeout, writable=writable
+            self.places, disk, like_xml=xml, timeout=timeout, writable=writable, lingers=lingers
         )
-
-    @property
-    def places(self) -> Places:
-        """Where throwaway domains are made."""
-        return Places(self.uri, self._probes, self._upkeep)
 
     def events_arrive(self, timeout: Seconds) -> bool:
         """Tell whether the event loop runs; see :meth:`EventLoop.answers`."""

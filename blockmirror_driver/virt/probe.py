@@ -63,6 +63,7 @@ def probe(
     like_xml: str | None,
     timeout: Seconds,
     writable: bool = False,
+    lingers: bool = False,
 ) -> ProbeResult:
     """Open the disk in a throwaway domain, and return its exact size.
 
@@ -71,6 +72,9 @@ def probe(
     end the domain, and before while other probes have all the places; any thread may call.
 
     :param like_xml: the guest's definition, whose emulator, machine and labels count.
+    :param lingers: return while a domain that has answered is still being ended. Until
+        ``places.endings.wait()`` returns QEMU may hold its lock on a local volume, and libvirt
+        has labels to restore there.
     :raise DestinationUnusable: it does not open, with libvirt's reason.
     :raise DestinationSilent: it did not answer in time. The throwaway domain has been
         ended, or is being ended by libvirt.
@@ -79,10 +83,15 @@ def probe(
     """
     read_only = not _opens_for_writing(disk, writable)
     domain = Throwaway(places, [disk], like_xml, read_only=read_only)
+    answered = False
     try:
         (sizes,) = domain.open(timeout)
+        answered = True
     finally:
-        domain.close()
+        if lingers and answered:
+            places.endings.begin(domain)
+        else:
+            domain.close()
     return ProbeResult(sizes.capacity, sizes.physical, domain.elapsed)
 
 

@@ -22,10 +22,12 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 import time
 import uuid as uuids
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 import libvirt
 from oslo_log import log
@@ -33,7 +35,7 @@ from oslo_log import log
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, Disk, Seconds
 from blockmirror_driver.virt import errors
-from blockmirror_driver.virt.calls import CallPool
+from blockmirror_driver.virt.calls import CallPool, beside
 from blockmirror_driver.virt.link import Link
 from blockmirror_driver.xml import probe as xml_probe
 
@@ -60,6 +62,36 @@ class Sizes:
     physical: Bytes
 
 
+class Endings:
+    """Throwaway domains that end while their makers go on. Any thread may call.
+
+    libvirt looks only five times a second whether an emulator that it has told to end is gone
+    (virProcessKillPainfullyDelay, src/util/virprocess.c).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way: set[Future[None]] = set()
+
+    def begin(self, domain: Throwaway) -> None:
+        """Have a domain closed, by a thread of its own."""
+        ending = beside(domain.close)
+        with self._lock:
+            self._under_way.add(ending)
+        ending.add_done_callback(self._forget)
+
+    def wait(self) -> None:
+        """Return when all that were begun before are over; each ends, or is left to libvirt."""
+        with self._lock:
+            under_way = tuple(self._under_way)
+        for ending in under_way:
+            ending.result()
+
+    def _forget(self, ending: Future[None]) -> None:
+        with self._lock:
+            self._under_way.discard(ending)
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where it is made: ``opening`` is for what may hang, ``upkeep`` for what ends it."""
@@ -67,6 +99,7 @@ class Places:
     uri: str
     opening: CallPool
     upkeep: CallPool
+    endings: Endings = field(default_factory=Endings)
 
 
 class Throwaway:

@@ -36,7 +36,7 @@ from typing import Any, Self, TypeVar
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, BytesPerSecond, Disk, IoTune, Seconds, SecretRef
-from blockmirror_driver.virt.calls import HangingCall
+from blockmirror_driver.virt.calls import CallPool, HangingCall
 from blockmirror_driver.virt.capabilities import Versions
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.counters import WriteCounters
@@ -411,6 +411,8 @@ class FakeHypervisor(Scripted, Hypervisor):
         self.fake_alive = True
         self.fake_generation = 1
         self._fanout = Fanout()
+        # No unit test makes a throwaway domain there: libvirt knows no such driver.
+        self.places = Places(uri, CallPool(), CallPool())
 
     def add(self, domain: FakeDomain) -> FakeDomain:
         domain.hypervisor = self
@@ -508,14 +510,11 @@ class FakeHypervisor(Scripted, Hypervisor):
         like: Domain | None = None,
         timeout: Seconds = Seconds(15.0),
         writable: bool = False,
+        lingers: bool = False,
     ) -> ProbeResult:
-        self._called('probe', disk, like, timeout, writable)
+        self._called('probe', disk, like, timeout, lingers, writable)
         self._done('probe')
         return self.probe_result
-
-    @property
-    def places(self) -> Places:
-        raise NotImplementedError('no unit test makes a throwaway domain')
 
     def events_arrive(self, timeout: Seconds) -> bool:
         self._called('events_arrive', timeout)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.options import CopyOptions
@@ -311,6 +312,23 @@ class DestinationChecksTest(PlanTestCase):
         self.plan()
         (call,) = [args for name, args in self.hypervisor.calls if name == 'probe']
         self.assertTrue(call[-1])
+
+    def test_a_local_volume_is_closed_again_before_it_is_told(self) -> None:
+        for destination, lingers in ((DESTINATION, True), (LOCAL, False)):
+            self.hypervisor.calls.clear()
+            self.plan(destination=destination)
+            (call,) = [args for name, args in self.hypervisor.calls if name == 'probe']
+            self.assertIs(lingers, call[-2])
+
+    def test_what_is_refused_is_closed_again(self) -> None:
+        places = self.hypervisor.places
+        endings = mock.Mock(places.endings)
+        self.hypervisor.places = replace(places, endings=endings)
+        self.plan()
+        self.assertEqual([], endings.mock_calls)
+        self.hypervisor.probe_result = ProbeResult(Bytes(1), Bytes(1), Seconds(0.1))
+        self.plan()
+        self.assertEqual([mock.call.wait()], endings.mock_calls)
 
     def test_remarks_of_the_volume_driver_are_shown(self) -> None:
         noted = replace(DESTINATION, notes=('the second portal was taken',))

@@ -49,13 +49,14 @@ class ProbeCase(testtools.TestCase):
         patcher.start()
         self.addCleanup(patcher.stop)
         self.disk = Disk(RbdSource('pool', 'image'), target_dev='vdb')
+        self.places = throwaway.Places('stand-in:///', CallPool(), CallPool())
 
     def dom_of(self, *args: Any) -> Any:
         return self.dom
 
     def probe(self, timeout: Seconds = LONG, **kwargs: Any) -> probe.ProbeResult:
         return probe.probe(
-            throwaway.Places('stand-in:///', CallPool(), CallPool()),
+            self.places,
             self.disk,
             like_xml=None,
             timeout=timeout,
@@ -87,6 +88,21 @@ class TestProbe(ProbeCase):
             libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY, flags
         )
         self.assertIn('blockmirror-probe-', text)
+
+    def test_ends_while_its_maker_goes_on(self) -> None:
+        may_end = threading.Event()
+        self.dom.answers['destroyFlags'] = lambda: may_end.wait(LONG)
+        result = self.probe(lingers=True)
+        self.assertEqual(Bytes(1 << 30), result.capacity)
+        self.assertNotIn(('close',), self.owner.calls)
+        may_end.set()
+        self.places.endings.wait()
+        self.assert_cleaned_up()
+
+    def test_one_that_did_not_answer_is_ended_first(self) -> None:
+        self.owner.answers['createXML'] = libvirt_error(66, 'Secret not found', 30)
+        self.assertRaises(exception.SecretUnavailable, lambda: self.probe(lingers=True))
+        self.assert_cleaned_up()
 
     def test_read_only_unless_writing_is_asked_for_and_harmless(self) -> None:
         raw, qcow2 = self.disk, Disk(FileSource('/v'), driver=Driver('qcow2'))
