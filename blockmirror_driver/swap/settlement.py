@@ -90,13 +90,13 @@ class Settlement:
             return replace(found, guest=Guest.GONE, live=Side.ABSENT, stored=found.live)
         return found
 
-    def agree(self, domain: Domain) -> None:
+    def agree(self, domain: Domain, found: Evidence) -> None:
         """Make live and stored source agree, so that a guest that dies now leaves an answer.
 
         :param domain: the guest; there is no time to look it up again.
+        :param found: what was read of it a moment ago.
         :raise GuestGone: CopyFailed: there is nothing to pivot.
         """
-        found = self.read(domain=domain)
         if found.guest is Guest.GONE:
             raise exception.GuestGone('the guest stopped')
         if found.live is not Side.SOURCE or found.job is not Job.READY:

@@ -48,10 +48,17 @@ class Switch:
         :raise GuestGone: CopyFailed: HypervisorUnavailable: JournalUnusable: nothing was asked
             for.
         """
-        # QEMU is asked for the numbers while the rest is read and written.
+        # QEMU is asked for the numbers, and libvirt for the evidence, while the intent is written.
         numbers = self._numbers(mirror)
-        self._settlement.agree(mirror.domain)
+        found = self._hypervisor.beside(lambda: self._settlement.read(domain=mirror.domain))
         self._ledger.advance(SwapState.PIVOTING, 'asking for the pivot', pivot_requested=True)
+        try:
+            self._settlement.agree(mirror.domain, found.result())
+        except exception.BlockmirrorError:
+            self._ledger.settle(
+                SwapState.READY, 'the pivot was not asked for', pivot_requested=False
+            )
+            raise
         if self._swap.marked != cleanup.PIVOTING:
             cleanup.mark(self._hypervisor, self._swap, cleanup.PIVOTING)
         job = _answer(numbers)

@@ -118,7 +118,9 @@ MUTANTS = (
     ),
     Mutant(
         'P4', "another tool's job is pivoted, since ours was said to be ready",
-        f'{_SWAP}/switch.py', '        self._settlement.agree(mirror.domain)\n', '',
+        f'{_SWAP}/switch.py',
+        '            self._settlement.agree(mirror.domain, found.result())\n',
+        '            found.result()\n',
         ('tests/unit/swap/test_runner.py',),
     ),
     Mutant(

@@ -330,8 +330,16 @@ class PivotTest(WorldTestCase):
         error = self.assertRaises(exception.CopyFailed, self.world.run)
         self.assertEqual(6, error.exit_code)
         self.assertEqual(0, self.guest.count('pivot'))
-        self.assert_states('copying', 'ready', 'cancelling', 'reverted')
+        self.assert_states('copying', 'ready', 'pivoting', 'ready', 'cancelling', 'reverted')
         self.assert_clean_on_source()
+
+    def test_a_guest_that_is_gone_before_a_pivot_is_asked_for(self) -> None:
+        """It can't have switched, so that nobody need look."""
+        self.journal.at[SwapState.READY] = self.guest.die
+        self.assertRaises(exception.GuestGone, self.world.run)
+        self.assertEqual(0, self.guest.count('pivot'))
+        self.assert_states('copying', 'ready', 'pivoting', 'ready', 'cancelling', 'reverted')
+        self.assertFalse(self.world.record().pivot_requested)
 
     def test_another_tool_pivots_while_copying(self) -> None:
         def pivot() -> None:
