@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import beside, starts, tuned
-from tests.bench.cases import CONTENTS, LIMIT, MIB, NAMES, OURS, PAIRS, SPARSE, VIRSH, Case
+from tests.bench.cases import CONTENTS, DIRECT, LIMIT, MIB, NAMES, OURS, PAIRS, SPARSE, VIRSH, Case
 from tests.bench.contenders import CONTENDERS, Contender
 from tests.bench.report import RECORDS, text, write
 from tests.bench.results import ABOUT, BESIDE, START, Keeper, Results
@@ -172,7 +172,7 @@ class _Run:
             **vars(self.options) | {'contents': ['full'], 'guests': ['idle']}
         )
         settings = self.options.settings or tuned.SETTINGS
-        ways = [one for one in CONTENDERS if one.name in (LIMIT, VIRSH)]
+        ways = [one for one in CONTENDERS if one.name in (LIMIT, DIRECT, VIRSH)]
         self._turns(_cases(full), [*ways, *map(tuned.contender, settings)])
 
     def _turns(self, cases: Sequence[Case], contenders: Sequence[type[Contender]]) -> None:

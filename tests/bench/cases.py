@@ -27,10 +27,10 @@ CONTENTS = {'full': 1.0, 'half': 0.5, 'nearly empty': 1 / 64, 'allocated zeros':
 SPARSE = '16 MiB of data'
 
 #: Contenders by name.
-LIMIT, VIRSH, NOVA = 'qemu-img', 'virsh', 'Nova 34'
-OURS, RESIDENT = 'blockmirror', 'resident'
+LIMIT, DIRECT, VIRSH, NOVA = 'qemu-img', 'qemu-img -T none', 'virsh', 'Nova 34'
+OURS, RESIDENT, GENTLE = 'blockmirror', 'resident', 'latency target'
 #: In the order of the tables.
-NAMES = (LIMIT, VIRSH, NOVA, OURS, RESIDENT)
+NAMES = (LIMIT, DIRECT, VIRSH, NOVA, OURS, RESIDENT, GENTLE)
 
 
 @dataclass(frozen=True)

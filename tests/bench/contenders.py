@@ -69,11 +69,17 @@ class Contender(abc.ABC):
     name: ClassVar[str]
     #: Whether the guest runs on the destination afterwards, and its writes count.
     moves_guest: ClassVar[bool] = True
+    #: What QEMU needed for a write of the guest before the copy, seconds; 0 of an idle guest.
+    idle_write_s: float = 0.0
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.home = lab.layout.scratch / f'bench-{self.name.replace(" ", "-").lower()}'
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def fits(self, case: cases.Case) -> bool:
+        """Whether it tells anything of a case."""
+        return self.moves_guest or not case.writing
 
     @abc.abstractmethod
     def copy(self, guest: Guest, dev: str, source: Volume, destination: Volume) -> Took:
@@ -98,7 +104,7 @@ class Limit(Contender):
 
     name = cases.LIMIT
     moves_guest = False
-    _COMMAND = ('qemu-img', 'convert', '-n', '-W', '-m', '16', '-t', 'none')
+    _command: tuple[str, ...] = ('qemu-img', 'convert', '-n', '-W', '-m', '16', '-t', 'none')
 
     def copy(self, guest: Guest, dev: str, source: Volume, destination: Volume) -> Took:
         """Copy as fast as it goes; nobody writes meanwhile."""
@@ -106,13 +112,24 @@ class Limit(Contender):
             blockdev.of(_disk(volume), prefix)
             for volume, prefix in ((source, 'source'), (destination, 'destination'))
         ]
-        command = [*self._COMMAND, '-f', 'raw', '-O', 'raw']
+        command = [*self._command, '-f', 'raw', '-O', 'raw']
         begun = time.monotonic()
         ended = tool.run(command, images, tool.Limits(Seconds(DEADLINE)))
         took = time.monotonic() - begun
         if ended.code:
             raise LabError(self.name, ended.reason)
         return Took(took)
+
+
+class Direct(Limit):
+    """The same, with the source opened as the guest has it: not from the host's page cache."""
+
+    name = cases.DIRECT
+    _command = (*Limit._command, '-T', 'none')
+
+    def fits(self, case: cases.Case) -> bool:
+        """What a server holds is in no cache of ours."""
+        return super().fits(case) and case.source == 'file'
 
 
 class Virsh(Contender):
@@ -216,6 +233,22 @@ class Resident(_Resident):
         return self._ask({'swaps': [swap], 'options': options})
 
 
+class Gentle(Resident):
+    """The same with a limit that follows the guest: half as long again as without a copy."""
+
+    name = cases.GENTLE
+    _ALLOWED = 1.5
+
+    def fits(self, case: cases.Case) -> bool:
+        """It follows what the guest writes."""
+        return case.writing
+
+    def copy(self, guest: Guest, dev: str, source: Volume, destination: Volume) -> Took:
+        """Plan, copy, pivot, verify, clean up."""
+        target = self._ALLOWED * self.idle_write_s
+        return self.swap(guest, dev, destination, {'latency_target': target})
+
+
 def _disk(volume: Volume) -> Disk:
     """The volume as QEMU's tools open it, with the rights that a guest has."""
     disk = disk_for(volume.connection_info())
@@ -227,4 +260,4 @@ def _disk(volume: Volume) -> Disk:
     return disk
 
 
-CONTENDERS: tuple[type[Contender], ...] = (Limit, Virsh, Nova, Ours, Resident)
+CONTENDERS: tuple[type[Contender], ...] = (Limit, Direct, Virsh, Nova, Ours, Resident, Gentle)

@@ -22,6 +22,7 @@ from pathlib import Path
 from tests.bench import plots
 from tests.bench.cases import (
     CONTENTS,
+    DIRECT,
     LIMIT,
     MIB,
     NAMES,
@@ -154,7 +155,8 @@ def _tables(results: Results) -> Iterator[tuple[str, str, Sequence[str], Rows]]:
     )
 
 
-_OF_LIMIT = (f'{VIRSH} of {LIMIT}', f'{OURS} of {LIMIT}', f'{RESIDENT} of {LIMIT}')
+_PAIRS_OF_LIMIT = ((VIRSH, LIMIT), (OURS, LIMIT), (RESIDENT, LIMIT), (RESIDENT, DIRECT))
+_OF_LIMIT = tuple(f'{ours} of {theirs}' for ours, theirs in _PAIRS_OF_LIMIT)
 
 
 def _of(samples: Sequence[Sample], case: Case, by: str) -> list[Sample]:
@@ -186,7 +188,7 @@ def _seconds(samples: Sequence[Sample], case: Case) -> list[str]:
 
 
 def _ratios(samples: Sequence[Sample], case: Case) -> list[str]:
-    of = [(OURS, VIRSH), (RESIDENT, NOVA), (VIRSH, LIMIT), (OURS, LIMIT), (RESIDENT, LIMIT)]
+    of = [(OURS, VIRSH), (RESIDENT, NOVA), *_PAIRS_OF_LIMIT]
     return [str(case), *(str(compared(samples, case, *pair) or '') for pair in of)]
 
 

@@ -91,7 +91,7 @@ class Swaps:
                 way.close()
 
     def _case(self, case: Case, number: int, turn: Sequence[Contender]) -> None:
-        ways = [way for way in turn if way.moves_guest or not case.writing]
+        ways = [way for way in turn if way.fits(case)]
         if not ways:
             return
         with self._volume(case.source, case.size) as source:
@@ -123,7 +123,7 @@ class Swaps:
     ) -> None:
         writing = sample.case.writing
         if writing:
-            sample.idle_p999_us, sample.idle_writes_s = _begin(guest)
+            sample.idle_p999_us, sample.idle_writes_s, way.idle_write_s = _begin(guest)
         with watched(self._lab.libvirtd.debug_log) as seen:
             begun = time.time()
             self._copy(sample, way, guest, source, destination)
@@ -208,18 +208,30 @@ def _write_zeros(path: Path, mode: str, size: int) -> None:
             out.write(_ZEROS)
 
 
-def _begin(guest: Guest) -> tuple[int, float]:
-    """Let the guest write; return its 99.9th percentile (us), and how many writes a second."""
+def _begin(guest: Guest) -> tuple[int, float, float]:
+    """Let the guest write.
+
+    Return its 99.9th percentile (us), how many writes a second, and what QEMU needs for one (s).
+    """
     guest.start_writers(DEV, writers=2, blocks=256, delay_us=2000)
     guest.wait_acked(20)
     guest.reset()
+    before = _written(guest)
     begun = time.monotonic()
     end = begun + _IDLE_S
     wait_until(lambda: time.monotonic() >= end, _IDLE_S * 2, 'the guest writes undisturbed')
     latencies = guest.latencies()
     rate = sum(latencies.values()) / (time.monotonic() - begun)
+    after = _written(guest)
     guest.reset()
-    return percentile_us(latencies, 0.999), rate
+    each_s = (after[1] - before[1]) / max(1, after[0] - before[0]) / 1e9
+    return percentile_us(latencies, 0.999), rate, each_s
+
+
+def _written(guest: Guest) -> tuple[int, int]:
+    """How many writes QEMU has made, and the nanoseconds that they took together."""
+    told = guest.domain.blockStatsFlags(DEV)
+    return told['wr_operations'], told['wr_total_times']
 
 
 def _size(guest: Guest) -> int:
