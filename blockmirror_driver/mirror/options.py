@@ -36,6 +36,9 @@ QMP = 'qmp'
 GRANULARITY_MIN, GRANULARITY_MAX = 512, 64 * 1024 * 1024
 #: QEMU moves a whole buffer at once and pauses then: a copy that is slow is to be even, too.
 GENTLE_BUF_SIZE = Bytes(1 << 20)
+#: Of a copy without a limit. QEMU moves a sixteenth of it by one request (MAX_IN_FLIGHT in
+#: block/mirror.c): 2 MiB, as qemu-img convert does, where its own 16 MiB make it 1.
+BUF_SIZE = Bytes(32 << 20)
 #: libvirt's typed parameters are unsigned long long, QEMU's are signed (libvirt.h).
 LARGEST = (1 << 63) - 1
 _TIMES = (
@@ -57,10 +60,10 @@ CONVERGENCE = ('go-on', 'abort', SYNCHRONOUS)
 class CopyOptions:
     """The options of one copy; the defaults are those of ``blockmirror_driver.conf``.
 
-    ``bandwidth`` is in bytes/s, ``granularity`` and ``buf_size`` in bytes (0 leaves each
-    to the hypervisor); all times are in seconds. ``reuse_external`` and
-    ``transient_job`` are false only when the caller wants exactly what ``virsh
-    blockcopy`` does without its flags: libvirt then creates a local destination, or
+    ``bandwidth`` is in bytes/s, ``granularity`` and ``buf_size`` in bytes (0 leaves the former
+    to the hypervisor, and the latter to :attr:`buffer`); all times are in seconds.
+    ``reuse_external`` and ``transient_job`` are false only when the caller wants exactly what
+    ``virsh blockcopy`` does without its flags: libvirt then creates a local destination, or
     refuses a persistent domain. ``decrypt`` lets what is encrypted go to a plain volume.
     ``allow_larger`` takes a larger destination, of which the guest sees as much as before.
     ``target_zeroed``: the destination reads as zeroes all over, so that none are written; it is
@@ -134,7 +137,11 @@ class CopyOptions:
     @property
     def buffer(self) -> Bytes:
         """Bytes in flight that are asked for; 0 leaves it to the hypervisor."""
-        return self.buf_size or (GENTLE_BUF_SIZE if self.latency_target else Bytes(0))
+        if self.buf_size:
+            return self.buf_size
+        if self.latency_target:
+            return GENTLE_BUF_SIZE
+        return Bytes(0) if self.bandwidth else BUF_SIZE
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts | None = None, **overrides: Any) -> CopyOptions:
