@@ -245,7 +245,7 @@ class BudgetExhausted(Refused):
     """The host's or backend's limit of concurrent swaps or bandwidth is reached."""
 
     retryable = True
-    default_hint = 'wait for a running swap to end, or raise the limit'
+    default_hint = 'wait for a running swap to end (budget_wait does so), or raise the limit'
 
 
 class HostDraining(Refused):

@@ -188,6 +188,7 @@ def add_copy_options(parser: argparse.ArgumentParser) -> None:
     add_times(group)
     add_convergence(group)
     add_latency(group)
+    add_budget_wait(group)
     add_verification(group)
     add_permissions(group)
 
@@ -239,6 +240,17 @@ def add_latency(group: argparse._ArgumentGroup) -> None:
         metavar='SECONDS',
         help='slow the copy down while writes of the guest take longer than that on average; 0 is '
         'no target',
+    )
+
+
+def add_budget_wait(group: argparse._ArgumentGroup) -> None:
+    """Add ``--budget-wait``."""
+    group.add_argument(
+        '--budget-wait',
+        type=pause,
+        metavar='SECONDS',
+        help='wait so long for a turn where enough swaps run on this host, or to that backend; 0 '
+        'is not at all',
     )
 
 
@@ -298,6 +310,7 @@ def copy_options(parsed: argparse.Namespace) -> dict[str, Any]:
         'convergence',
         'convergence_window',
         'latency_target',
+        'budget_wait',
         'verify_contents',
         'verify_pause',
     )

@@ -83,6 +83,7 @@ class Copy(RunningCommand):
         arguments.add_permissions(group)
         arguments.add_convergence(group)
         arguments.add_latency(group)
+        arguments.add_budget_wait(group)
         arguments.add_verification(group)
         arguments.add_attempts(parser)
         arguments.add_events(parser)
@@ -208,6 +209,7 @@ def overrides(parsed: argparse.Namespace, *, exists: bool) -> dict[str, Any]:
         'convergence': parsed.convergence,
         'convergence_window': parsed.convergence_window,
         'latency_target': parsed.latency_target,
+        'budget_wait': parsed.budget_wait,
         'verify_contents': parsed.verify_contents,
         'verify_pause': parsed.verify_pause,
         'copy_timeout': parsed.timeout,

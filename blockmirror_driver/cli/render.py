@@ -86,7 +86,7 @@ def record(row: SwapRecord) -> dict[str, Any]:
         'rate': row.rate,
         'dirty_rate': row.dirty_rate,
         'eta': row.eta,
-        'bandwidth': row.bandwidth,
+        'bandwidth': row.granted or row.bandwidth,
         'hold': row.hold,
         'owner': owner(row),
         'created_at': moment(row.created_at),

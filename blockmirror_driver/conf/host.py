@@ -68,7 +68,7 @@ thread, counted and reported; the swap decides by what else it can see.
         help="""
 Swaps that may copy at the same time on this host.
 
-Related options: ``max_host_bandwidth``.
+Related options: ``max_host_bandwidth``, ``budget_wait``.
 """,
     ),
     cfg.IntOpt(
@@ -78,9 +78,10 @@ Related options: ``max_host_bandwidth``.
         help="""
 Bytes per second that all swaps of this host may be given together; 0 means unlimited.
 
-A swap without a bandwidth of its own counts as the whole limit.
+Swaps without a bandwidth of their own share what those with one leave, in equal parts that change
+as swaps come and go. A swap to which 1 MiB/s is not left waits or is refused.
 
-Related options: ``bandwidth``, ``max_concurrent_swaps``.
+Related options: ``bandwidth``, ``max_concurrent_swaps``, ``budget_wait``.
 """,
     ),
     cfg.IntOpt(
@@ -93,6 +94,8 @@ Swaps of this host that may copy to one backend at the same time; 0 means no oth
 
 A backend is the pool of a Ceph cluster, the host of an iSCSI or NBD portal, the export of an NFS
 server, a directory of files, or all block devices of the host together.
+
+Related options: ``max_backend_bandwidth``, ``budget_wait``.
 """,
     ),
     cfg.IntOpt(
@@ -103,9 +106,25 @@ server, a directory of files, or all block devices of the host together.
 Bytes per second that all swaps of this host to one backend may be given together; 0 means no other
 limit than ``max_host_bandwidth``.
 
-A swap without a bandwidth of its own counts as the whole limit.
+It is shared as ``max_host_bandwidth`` is, among the swaps to that backend.
 
-Related options: ``max_backend_swaps``.
+Related options: ``max_backend_swaps``, ``budget_wait``.
+""",
+    ),
+    cfg.FloatOpt(
+        'budget_wait',
+        default=0.0,
+        min=0.0,
+        help="""
+Seconds that a swap waits for its turn where it does not fit into the limits of this host or its
+backend; 0 means that it is refused at once.
+
+First come, first served, over all processes that share ``journal_path``; a swap that waits for one
+backend holds up none to another. After waiting it is planned anew. Nothing of it is changed before
+its turn; in nova-compute the new volume is connected meanwhile.
+
+Related options: ``max_concurrent_swaps``, ``max_host_bandwidth``, ``max_backend_swaps``,
+``max_backend_bandwidth``.
 """,
     ),
 ]

@@ -78,6 +78,8 @@ class CopyOptions:
     many seconds the guest may be stopped for blocks that it writes all the time.
     ``pivot_behind_libvirt`` lets a copy by ``qmp`` pivot, after which libvirt's live XML is
     wrong until the guest is powered off.
+    ``budget_wait`` (seconds, 0 is not at all) is how long it may wait for its turn where the
+    budget of its host or backend is used up.
     ``hold_until`` (seconds since the epoch, 0 is never) ends the
     waiting of a swap that is held in READY.
 
@@ -109,6 +111,7 @@ class CopyOptions:
     probe_timeout: Seconds = Seconds(15.0)
     convergence: str = 'go-on'
     convergence_window: Seconds = Seconds(300.0)
+    budget_wait: Seconds = Seconds(0.0)
     hold_until: float = 0.0
 
     def __post_init__(self) -> None:
@@ -127,7 +130,7 @@ class CopyOptions:
                 raise exception.UsageError(f'{name} must be more than 0 seconds: {value}')
         if self.convergence not in CONVERGENCE:
             raise exception.UsageError(f'no such policy: {self.convergence[:40]!r}')
-        for name in ('latency_target', 'verify_pause'):
+        for name in ('latency_target', 'verify_pause', 'budget_wait'):
             value = getattr(self, name)
             if not 0 <= value < float('inf'):
                 raise exception.UsageError(f'{name} is out of range: {value}')

@@ -69,6 +69,13 @@ class Throttle:
         """Take another limit from outside, which is in force already."""
         self._ceiling = self.speed = ceiling
 
+    def keeps_below(self, ceiling: BytesPerSecond) -> bool:
+        """Take another limit from outside if the one in force is within it; tell whether it is."""
+        if not 0 < self.speed <= ceiling:
+            return False
+        self._ceiling = ceiling
+        return True
+
     def feed(
         self, now: float, counters: WriteCounters, cur: int, dirty_rate: BytesPerSecond
     ) -> BytesPerSecond | None:

@@ -53,6 +53,7 @@ KEYS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     'buf_size': ('buf_size', _number),
     'sync_writes': ('synchronous_writes', _flag),
     'allow_larger': ('allow_larger', _flag),
+    'budget_wait': ('budget_wait', float),
     'timeout': ('copy_timeout', float),
     'stall_after': ('stall_after', float),
     'stall_timeout': ('stall_timeout', float),

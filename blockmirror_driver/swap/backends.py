@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from blockmirror_driver import exception
@@ -54,7 +55,13 @@ def name_of(source: Source) -> str:
 
 def of_record(record: SwapRecord) -> str:
     """Return the name of the backend that a swap goes to; empty when nobody can read it."""
+    return _of_xml(record.destination_xml)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_xml(text: str) -> str:
+    # Swaps that share a budget look at each other every few seconds.
     try:
-        return name_of(xml_disk.parse(record.destination_xml).source)
+        return name_of(xml_disk.parse(text).source)
     except exception.BlockmirrorError:
         return ''

@@ -11,26 +11,28 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""How much one host does at a time: reservations in the journal.
+"""How much one host does at a time: swaps, and bytes/s; of all of them, and to each backend.
 
-A reservation is the row of a swap that has not ended and whose owner lives; there is no
-second book to keep true. oslo.concurrency's lock only guards reading the sum and writing the
-row as one step.
+There is no second book to keep true: what counts are the rows of swaps that have not ended, of
+which each says what it may move. So a budget is as it was after any restart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from oslo_concurrency import lockutils
 from oslo_config import cfg
 
-from blockmirror_driver import exception
+from blockmirror_driver.model import BytesPerSecond
 from blockmirror_driver.swap import backends
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.states import WITH_JOB, SwapState
+
+#: What a swap gets of a shared limit at the least, bytes/s, or all of a limit that is less: with
+#: less it would never end, so that it waits or is refused.
+LEAST = BytesPerSecond(1 << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +42,59 @@ class Limit:
     swaps: int = 0
     bandwidth: int = 0
 
-    def refusal(
-        self, where: str, running: Sequence[SwapRecord], bandwidth: int, more: int
-    ) -> str | None:
-        """Tell why ``more`` swaps of ``bandwidth`` bytes/s do not fit, ``None`` if they do.
+    @property
+    def least(self) -> int:
+        """What a swap gets at the least, bytes/s."""
+        return min(LEAST, self.bandwidth)
 
-        :param where: what the limit is of, for the operator.
-        :param running: the swaps that count.
-        """
-        if self.swaps and len(running) + more > self.swaps:
-            told = f'{len(running)} of {self.swaps} swaps {where} are running'
-            return told if more == 1 else f'{told}, {more} more are wanted'
-        if self.bandwidth:
-            wanted = more * (bandwidth or self.bandwidth)
-            used = sum(record.bandwidth or self.bandwidth for record in running)
-            if used + wanted > self.bandwidth:
-                return (
-                    f'{used} of {self.bandwidth} bytes/s {where} are reserved, '
-                    f'{wanted} more are wanted'
-                )
-        return None
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one swap takes of the budget, or wants of it; all in bytes/s.
+
+    :param backend: where it goes; ``None`` counts for the host only.
+    :param own: its own bandwidth; 0: it shares what those with one leave.
+    :param granted: what its copy may move now at the most; 0: that is not known.
+    :param kept: nobody runs it, so that its copy goes on as fast as it was left.
+    """
+
+    backend: str | None = None
+    own: int = 0
+    granted: int = 0
+    kept: bool = False
+
+    def uses(self, limit: Limit) -> int:
+        """Return what it may move now, as far as a limit is concerned."""
+        return self.granted or self.own or limit.bandwidth
+
+    def needs(self, limit: Limit) -> int:
+        """Return what is kept for it when it has given way to all others."""
+        if self.kept:
+            return max(self.uses(limit), self.own)  # whoever takes it up has that again
+        return self.own or limit.least
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A limit, and the claims that come under it, by their place in a sequence."""
+
+    backend: str | None
+    limit: Limit
+    members: tuple[int, ...]
+
+    @property
+    def where(self) -> str:
+        """What it is a limit of, without an address."""
+        if self.backend is None:
+            return 'of this host'
+        return f'to this {self.backend.partition(":")[0]} backend'
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """The limits of a host, and those of each backend that it copies to."""
 
-    host: Limit
+    host: Limit = Limit()
     backend: Limit = Limit()
 
     @classmethod
@@ -78,23 +106,27 @@ class Budget:
             Limit(group.max_backend_swaps, group.max_backend_bandwidth),
         )
 
-    def refusal(
-        self,
-        running: Sequence[SwapRecord],
-        backend: str,
-        bandwidth: int,
-        more: int = 1,
-    ) -> str | None:
-        """Tell why ``more`` swaps do not fit, one of them to ``backend``.
+    @property
+    def counts_bytes(self) -> bool:
+        """Whether there is a limit of bytes/s."""
+        return bool(self.host.bandwidth or self.backend.bandwidth)
 
-        :param backend: its name, see :mod:`.backends`.
-        """
-        over = self.host.refusal('of this host', running, bandwidth, more)
-        if over is not None or self.backend == Limit():
-            return over
-        beside = [record for record in running if backends.of_record(record) == backend]
-        where = f'to this {backend.partition(":")[0]} backend'
-        return self.backend.refusal(where, beside, bandwidth, 1)
+    def scopes(self, claims: Sequence[Claim]) -> Iterator[Scope]:
+        """Give the host, and each backend that claims go to."""
+        yield Scope(None, self.host, tuple(range(len(claims))))
+        if self.backend == Limit():
+            return
+        for name in sorted({one.backend for one in claims if one.backend is not None}):
+            yield Scope(
+                name,
+                self.backend,
+                tuple(place for place, one in enumerate(claims) if one.backend == name),
+            )
+
+    def claim(self, record: SwapRecord) -> Claim:
+        """Return what a swap takes."""
+        backend = backends.of_record(record) if self.backend != Limit() else None
+        return Claim(backend, record.bandwidth, record.granted, kept=not record.owner_alive)
 
 
 def reservations(journal: Journal) -> tuple[SwapRecord, ...]:
@@ -110,18 +142,6 @@ def reservations(journal: Journal) -> tuple[SwapRecord, ...]:
     )
 
 
-def reserve(journal: Journal, budget: Budget, record: SwapRecord) -> None:
-    """Write the first row of a swap if it fits.
-
-    :raise BudgetExhausted: when it does not.
-    :raise DiskBusy: when another swap of the same disk has not ended.
-    """
-    journal.check()
-    with lockutils.lock(
-        'blockmirror-budget', external=True, lock_path=str(journal.path.parent), delay=0.05
-    ):
-        backend = backends.of_record(record)
-        refusal = budget.refusal(reservations(journal), backend, record.bandwidth)
-        if refusal:
-            raise exception.BudgetExhausted(refusal)
-        journal.create(record)
+def claims(journal: Journal, budget: Budget) -> dict[str, Claim]:
+    """Return what the swaps that count take, by their ids."""
+    return {record.id: budget.claim(record) for record in reservations(journal)}

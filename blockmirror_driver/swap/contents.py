@@ -106,9 +106,17 @@ class Comparison:
     A context manager: leaving it ends the comparison, and a guest that it has stopped runs.
 
     :param wake: called once it is over.
+    :param limit: tells what may be read of each side by now, bytes/s; 0 is unlimited.
     """
 
-    def __init__(self, hypervisor: Hypervisor, swap: Swap, wake: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        hypervisor: Hypervisor,
+        swap: Swap,
+        wake: Callable[[], object],
+        limit: Callable[[], int],
+    ) -> None:
+        self._limit = limit
         self._hypervisor = hypervisor
         self._swap = swap
         self._wake = wake
@@ -202,7 +210,6 @@ class Comparison:
     ) -> list[Span]:
         """Read spans of both sides, and return the blocks that are not the same, or not read."""
         found: list[Span] = []
-        bandwidth = self._swap.options.bandwidth
         for number, (start, end) in enumerate(look):
             began = time.monotonic()
             if began >= until or self._stop.is_set():
@@ -216,7 +223,7 @@ class Comparison:
                     for low, high in spans(start, end, BLOCK)
                     if one[low - start : high - start] != other[low - start : high - start]
                 ]
-            if bandwidth and until == _NEVER:
+            if until == _NEVER and (bandwidth := self._limit()):
                 self._stop.wait(began + (end - start) / bandwidth - time.monotonic())
         return found
 

@@ -37,7 +37,7 @@ from blockmirror_driver import exception
 from blockmirror_driver.model import Seconds
 from blockmirror_driver.swap.ledger import Observer
 from blockmirror_driver.swap.plan import Plan
-from blockmirror_driver.swap.record import Outcome, SwapEvent
+from blockmirror_driver.swap.record import Outcome, SwapEvent, SwapRecord
 from blockmirror_driver.swap.recover import thaw
 from blockmirror_driver.swap.request import Ending, SwapRequest
 from blockmirror_driver.swap.service import SwapService
@@ -81,6 +81,7 @@ class _Member:
     request: SwapRequest
     service: SwapService
     plan: Plan | None = None
+    record: SwapRecord | None = None
     swap_id: str = ''
     state: SwapState = SwapState.PLANNED
     outcome: Outcome | None = None
@@ -153,10 +154,7 @@ class Group:
             )
             for one, service in zip(requests, self._services, strict=True)
         )
-        for member in self._members:
-            with _named(member.dev):
-                member.plan = member.service.plan(member.request)
-                member.plan.raise_if_refused()
+        self._admit(observer)
         for member in self._members:
             member.thread = threading.Thread(
                 target=self._run, args=(member, observer), name=f'blockmirror-{member.dev}'
@@ -169,6 +167,25 @@ class Group:
                 assert member.thread is not None
                 member.thread.join()
         return self._result(frozen, window)
+
+    def _admit(self, observer: Callable[[str, SwapEvent], None] | None) -> None:
+        """Plan all, and have room for all: they wait for it together, and get it together."""
+
+        def plan_all(turn: int) -> list[Plan]:
+            plans = []
+            for member in self._members:
+                with _named(member.dev):
+                    plans.append(member.service.plan(replace(member.request, turn=turn)))
+                    plans[-1].raise_if_refused()
+            return plans
+
+        def observe(event: SwapEvent) -> None:
+            if observer is not None:
+                observer(self._members[0].dev, event)
+
+        plans, rows = self._services[0].admit(plan_all(0), plan_all, observe)
+        for member, plan, row in zip(self._members, plans, rows, strict=True):
+            member.plan, member.record = plan, row
 
     def _run(self, member: _Member, observer: Callable[[str, SwapEvent], None] | None) -> None:
         def observe(event: SwapEvent) -> None:
@@ -183,7 +200,9 @@ class Group:
 
         told: Observer = observe
         try:
-            member.outcome = member.service.run(member.request, observer=told, plan=member.plan)
+            member.outcome = member.service.run(
+                member.request, observer=told, plan=member.plan, record=member.record
+            )
         except exception.BlockmirrorError as error:
             member.error = error
         except Exception as error:

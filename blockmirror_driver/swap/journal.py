@@ -87,6 +87,11 @@ class Journal:
         """What is still owed once a swap has ended."""
         return Duties(self._db)
 
+    @property
+    def database(self) -> Database:
+        """The file, for those who keep a table of their own in it."""
+        return self._db
+
     def exists(self) -> bool:
         """Tell whether anything was ever written."""
         return self.path.exists()
@@ -185,9 +190,19 @@ class Journal:
                 ),
             )
 
-    def set_bandwidth(self, swap_id: str, bandwidth: int) -> None:
-        """Record the speed in force, bytes/s; 0 means unlimited."""
-        self._update(swap_id, 'bandwidth', bandwidth)
+    def set_bandwidth(self, swap_id: str, bandwidth: int, granted: int | None = None) -> None:
+        """Record a swap's own bandwidth, bytes/s; 0 means that it has none.
+
+        :param granted: as for :meth:`set_granted`; ``None`` leaves it.
+        """
+        with self._db.write():
+            self._update(swap_id, 'bandwidth', bandwidth)
+            if granted is not None:
+                self._update(swap_id, 'granted', granted)
+
+    def set_granted(self, swap_id: str, bandwidth: int) -> None:
+        """Record what a swap may move of a budget at the most, bytes/s."""
+        self._update(swap_id, 'granted', bandwidth)
 
     def set_hold(self, swap_id: str, hold: bool) -> None:
         """Record whether the swap waits in READY; a time to go on by itself is forgotten."""

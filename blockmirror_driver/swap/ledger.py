@@ -27,7 +27,7 @@ from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.mirror.progress import Progress
 from blockmirror_driver.mirror.snapshot import MirrorSnapshot
 from blockmirror_driver.mirror.states import JobState
-from blockmirror_driver.model import Bytes, Disk, Seconds
+from blockmirror_driver.model import Bytes, BytesPerSecond, Disk, Seconds
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.record import Outcome, SwapEvent, SwapRecord
 from blockmirror_driver.swap.request import Ending
@@ -72,7 +72,8 @@ def view_of(swap: Swap) -> passthrough.View:
 
 
 def swap_of(record: SwapRecord, source: Disk, destination: Disk, options: CopyOptions) -> Swap:
-    """Make a runner's subject of a journal's row."""
+    """Make a runner's subject of a journal's row, whose bandwidth counts."""
+    bandwidth = BytesPerSecond(record.granted or record.bandwidth)
     return Swap(
         id=record.id,
         domain_name=record.domain_name,
@@ -81,7 +82,7 @@ def swap_of(record: SwapRecord, source: Disk, destination: Disk, options: CopyOp
         source=source,
         source_xml=record.source_xml,
         destination=destination,
-        options=options,
+        options=replace(options, bandwidth=bandwidth),
         ending=record.ending,
         serial=record.serial,
         hold=record.hold,
@@ -204,8 +205,8 @@ class Ledger:
         self._try(lambda: self._journal.set_hold(self._swap.id, hold))
 
     def set_bandwidth(self, bandwidth: int) -> None:
-        """Record the speed in force, bytes/s."""
-        self._try(lambda: self._journal.set_bandwidth(self._swap.id, bandwidth))
+        """Record the speed in force where no budget counts bytes, bytes/s."""
+        self._try(lambda: self._journal.set_bandwidth(self._swap.id, bandwidth, granted=0))
 
     def on_change(self, snapshot: MirrorSnapshot) -> None:
         """Take the mirror's word about its progress."""

@@ -13,7 +13,8 @@
 # under the License.
 """Who waits for whom: the copy for the guest (``latency_target``), or the guest for the copy.
 
-The latter where that is the policy for a copy that its guest outruns.
+The latter where that is the policy for a copy that its guest outruns. And copies for each other,
+where a budget says how much all may move together.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from blockmirror_driver import exception
 from blockmirror_driver.mirror import copy_mode
 from blockmirror_driver.mirror.engine import Mirror
 from blockmirror_driver.mirror.options import SYNCHRONOUS
+from blockmirror_driver.mirror.states import RUNNING
 from blockmirror_driver.mirror.throttle import INTERVAL, Throttle
-from blockmirror_driver.model import BytesPerSecond
+from blockmirror_driver.model import BytesPerSecond, Seconds
 from blockmirror_driver.swap.ledger import Ledger, Swap
+from blockmirror_driver.swap.sharing import EVERY, Sharing
 from blockmirror_driver.virt.connection import Hypervisor
 
 LOG = logging.getLogger(__name__)
@@ -35,17 +38,37 @@ LOG = logging.getLogger(__name__)
 class Pace:
     """Of one swap. One thread uses it, the runner's."""
 
-    def __init__(self, hypervisor: Hypervisor, swap: Swap, ledger: Ledger) -> None:
+    def __init__(
+        self, hypervisor: Hypervisor, swap: Swap, ledger: Ledger, sharing: Sharing | None = None
+    ) -> None:
         self._hypervisor = hypervisor
+        self._sharing = sharing if sharing is not None and sharing.counts else None
+        self._ceiling = swap.options.bandwidth
         self._swap = swap
         self._ledger = ledger
         self._done = swap.options.convergence != SYNCHRONOUS
         self._throttle: Throttle | None = None
         self._looked = -INTERVAL
 
+    @property
+    def ceiling(self) -> BytesPerSecond:
+        """What the copy may move at the most by now, bytes/s; 0: unlimited. For any thread."""
+        return self._ceiling
+
+    @property
+    def every(self) -> Seconds | None:
+        """Seconds between two looks whether something is due; ``None``: whenever one looks."""
+        if self._swap.options.latency_target:
+            return INTERVAL
+        return EVERY if self._sharing is not None else None
+
     def is_due(self, mirror: Mirror) -> bool:
         """Whether there is something to do."""
-        return self._is_losing(mirror) or self._is_time()
+        return self._is_losing(mirror) or self._is_time() or self.may_share()
+
+    def may_share(self) -> bool:
+        """Whether it is time to look at what other copies move. Cheap."""
+        return self._sharing is not None and self._sharing.is_due()
 
     def keep(self, mirror: Mirror) -> None:
         """Do what is due; what libvirt or QEMU refuse is told, and the copy goes on."""
@@ -55,17 +78,70 @@ class Pace:
         if self._is_time():
             self._looked = self._ledger.clock()
             self._follow(mirror)
+        self.share(mirror)
+
+    def share(self, mirror: Mirror) -> None:
+        """Have this copy's part of the budget, if it is time for a look at it."""
+        if self._sharing is None or not self._sharing.is_due():
+            return
+        if mirror.state in RUNNING:
+            self._share(mirror)
+        else:
+            self._sharing.put_off()
 
     def set_speed(self, mirror: Mirror, bandwidth: BytesPerSecond) -> None:
-        """Let the copy move as much as an operator wants from now on; 0 is no limit."""
+        """Let the copy move as much as an operator wants from now on; 0 is no limit.
+
+        Where a budget says what all may move together that is as much as it leaves, and with 0
+        the copy has its part again.
+        """
+        if self._sharing is not None:
+            self._set_own(self._sharing, mirror, bandwidth)
+            return
         try:
             mirror.set_speed(bandwidth)
         except exception.BlockmirrorError as error:
             self._ledger.note(f'the speed could not be changed: {error}')
             return
+        self._set_ceiling(bandwidth)
+        self._ledger.set_bandwidth(bandwidth)
+
+    def _set_ceiling(self, bandwidth: BytesPerSecond) -> None:
+        self._ceiling = bandwidth
         if self._throttle is not None:
             self._throttle.set_ceiling(bandwidth)
-        self._ledger.set_bandwidth(bandwidth)
+
+    def _set_own(self, sharing: Sharing, mirror: Mirror, bandwidth: BytesPerSecond) -> None:
+        try:
+            own = sharing.own(bandwidth)
+        except exception.BlockmirrorError as error:
+            self._ledger.note(f'the speed could not be changed: {error}')
+            return
+        if own < bandwidth:
+            self._ledger.note(f'the budget leaves {own} bytes/s of {bandwidth} asked for')
+        if (failure := self._share(mirror)) is not None:
+            self._ledger.note(f'the speed could not be changed, it is tried again: {failure}')
+
+    def _share(self, mirror: Mirror) -> exception.BlockmirrorError | None:
+        assert self._sharing is not None
+
+        def set_limit(bandwidth: BytesPerSecond) -> None:
+            if self._throttle is None or not self._throttle.keeps_below(bandwidth):
+                mirror.set_speed(bandwidth)
+                self._set_ceiling(bandwidth)
+            self._ceiling = bandwidth
+
+        try:
+            self._sharing.look(self._limit, set_limit)
+        except exception.BlockmirrorError as error:
+            LOG.warning('Swap %s: it does not share the budget: %s', self._swap.id, error)
+            return error
+        return None
+
+    def _limit(self) -> int | None:
+        """Return what the job may move now, bytes/s; ``None`` where there is none."""
+        job = self._hypervisor.domain(self._swap.domain_uuid).job(self._swap.dev)
+        return None if job is None else job.bandwidth
 
     def _is_losing(self, mirror: Mirror) -> bool:
         return not self._done and mirror.snapshot().diverges
@@ -82,8 +158,7 @@ class Pace:
             if job is None:
                 return
             if self._throttle is None:
-                ceiling = options.bandwidth
-                self._throttle = Throttle(options.latency_target, ceiling, job.bandwidth)
+                self._throttle = Throttle(options.latency_target, self._ceiling, job.bandwidth)
             speed = self._throttle.feed(
                 self._ledger.clock(),
                 domain.write_counters(dev),

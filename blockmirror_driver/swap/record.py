@@ -33,7 +33,9 @@ class SwapRecord:
     references only; the ``*_desc`` name the volumes without addresses. Times are seconds
     since the epoch, sizes are bytes, rates are bytes/s. ``guest_run`` names the run of the
     guest that the swap began in (see :func:`~blockmirror_driver.swap.evidence.run_of`), empty
-    when it is not known. ``door`` is what whoever asked for the swap needs to know of it later;
+    when it is not known. ``bandwidth`` is
+    its own, 0 without one; ``granted`` is what its copy may move at the most where a budget counts
+    bytes/s, else 0. ``door`` is what whoever asked for the swap needs to know of it later;
     it never holds a secret.
     """
 
@@ -65,6 +67,7 @@ class SwapRecord:
     options: str = field(default='{}', repr=False)
     guest_run: str = ''
     door: str = field(default='', repr=False)
+    granted: int = 0
 
     @property
     def method(self) -> str:

@@ -26,6 +26,7 @@ from oslo_log import log as logging
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.swap import contents, owner
+from blockmirror_driver.swap.budget import Budget
 from blockmirror_driver.swap.control import Control
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Ledger, Observer, swap_of
@@ -63,8 +64,11 @@ class Recovery:
         control: Control,
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        budget: Budget,
     ) -> None:
         self._clock = clock
+        self._budget = budget
         self._hypervisor = hypervisor
         self._journal = journal
         self._control = control
@@ -112,7 +116,9 @@ class Recovery:
             _options(record),
         )
         ledger = Ledger(self._journal, swap, self._observer, self._clock)
-        runner = Runner(self._hypervisor, self._journal, swap, self._control, ledger)
+        runner = Runner(
+            self._hypervisor, self._journal, swap, self._control, ledger, budget=self._budget
+        )
         if swap.options.quiesce:
             thaw(self._hypervisor, swap.domain_uuid)
         if swap.options.verify_contents:

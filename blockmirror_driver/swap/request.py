@@ -43,6 +43,7 @@ class SwapRequest:
     :param dev: the disk's target, for example ``vda``.
     :param hold: stay in READY until a request to pivot, to finish or to cancel comes.
     :param places: how many swaps are about to begin together; there must be room for all.
+    :param turn: the number of its place in the line for the budget, where it waits already.
     :param door: what whoever asks needs to know of it later; kept in the journal, so no secret.
     """
 
@@ -54,6 +55,7 @@ class SwapRequest:
     hold: bool = False
     door: str = ''
     places: int = 1
+    turn: int = 0
 
 
 class RecoverAction(enum.Enum):

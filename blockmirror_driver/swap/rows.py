@@ -90,8 +90,18 @@ CREATE TABLE setting (
     value TEXT NOT NULL
 ) STRICT;
 """
+#: What a swap may move of a shared limit, and who waits for a turn.
+_THIRD = """
+ALTER TABLE swap ADD COLUMN granted INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE ticket (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner TEXT NOT NULL,
+    wants TEXT NOT NULL,
+    at REAL NOT NULL
+) STRICT;
+"""
 #: The statements that lead from each version of the schema to the next, from an empty file on.
-UPGRADES = (_FIRST, _SECOND)
+UPGRADES = (_FIRST, _SECOND, _THIRD)
 SCHEMA_VERSION = len(UPGRADES)
 
 #: Columns of a swap, in the order of the record's fields.

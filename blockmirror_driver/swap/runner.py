@@ -23,9 +23,9 @@ from blockmirror_driver import exception
 from blockmirror_driver.mirror import passthrough
 from blockmirror_driver.mirror.engine import Mirror
 from blockmirror_driver.mirror.states import TERMINAL, Cause, JobState
-from blockmirror_driver.mirror.throttle import INTERVAL
 from blockmirror_driver.model import BytesPerSecond, Seconds
 from blockmirror_driver.swap import contents
+from blockmirror_driver.swap.budget import Budget
 from blockmirror_driver.swap.control import Control, Inbox
 from blockmirror_driver.swap.gate import Gate
 from blockmirror_driver.swap.hold import Hold
@@ -36,6 +36,7 @@ from blockmirror_driver.swap.reconcile import Decision, Evidence, Job, Side, dec
 from blockmirror_driver.swap.record import Outcome
 from blockmirror_driver.swap.request import Ending, RequestKind
 from blockmirror_driver.swap.settlement import END_TOLD, Settlement, as_failure
+from blockmirror_driver.swap.sharing import Sharing
 from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.swap.switch import Switch
 from blockmirror_driver.virt.connection import Hypervisor
@@ -66,6 +67,8 @@ class Runner:
         swap: Swap,
         control: Control,
         ledger: Ledger,
+        *,
+        budget: Budget,
     ) -> None:
         self._hypervisor = hypervisor
         self._swap = swap
@@ -73,7 +76,8 @@ class Runner:
         self._ledger = ledger
         self._inbox = Inbox(journal, swap.id, control)
         self._hold = Hold(swap.hold, swap.options.hold_until, ledger.clock)
-        self._pace = Pace(hypervisor, swap, ledger)
+        sharing = Sharing(journal, budget, swap.id, ledger.clock)
+        self._pace = Pace(hypervisor, swap, ledger, sharing)
         self._mirror: Mirror | None = None
         passthrough.attach(hypervisor, swap.domain_uuid, view_of(swap), swap.options)
         self._gate = Gate(hypervisor, swap, ledger.clock)
@@ -183,8 +187,10 @@ class Runner:
             self._switch.count(mirror)  # a pivot counts right before it is asked for
         self._ledger.emit('ready')
         if self._swap.options.verify_contents:
-            compared = contents.Comparison(self._hypervisor, self._swap, mirror.wake)
-            contents.follow(compared, mirror, self._ledger, self._inbox.pending, self._take_up)
+            compared = contents.Comparison(
+                self._hypervisor, self._swap, mirror.wake, lambda: self._pace.ceiling
+            )
+            contents.follow(compared, mirror, self._ledger, self._pending, self._take_up)
         for _attempt in range(PIVOT_ATTEMPTS):
             state = self._hold_until_told(mirror)
             if state is not JobState.READY:
@@ -211,7 +217,7 @@ class Runner:
                 {JobState.READY},
                 timeout=left,
                 interrupt=lambda: self._inbox.pending() or self._pace.is_due(mirror),
-                look_every=INTERVAL if self._swap.options.latency_target else None,
+                look_every=self._pace.every,
             )
             self._take_up(mirror)
             self._pace.keep(mirror)
@@ -230,7 +236,7 @@ class Runner:
             state = mirror.wait(
                 {JobState.PIVOTED} if on else {JobState.READY},
                 timeout=None if on else self._swap.options.pivot_timeout,
-                interrupt=lambda: self._inbox.pending() or self._hold.on is not on,
+                interrupt=lambda: self._is_told(on),
             )
             if state in TERMINAL:
                 return state
@@ -238,6 +244,15 @@ class Runner:
         if self._ledger.state is SwapState.HELD:
             self._ledger.advance(SwapState.READY, 'told to go on')
         return mirror.state
+
+    def _is_told(self, on: bool) -> bool:
+        # Where there is a timeout, what interrupts every few seconds would keep it from coming.
+        told = self._inbox.pending() or self._hold.on is not on
+        return told or (on and self._pace.may_share())
+
+    def _pending(self) -> bool:
+        """Whether there is something to take up."""
+        return self._inbox.pending() or self._pace.may_share()
 
     def _take_up(self, mirror: Mirror) -> None:
         """Take up requests; raise for those that end the swap."""
@@ -253,6 +268,7 @@ class Runner:
             raise _LeftError
         if self._control.cancelled:
             raise exception.Cancelled('cancelled on request; the guest is on the source')
+        self._pace.share(mirror)
 
     # -- the end -----------------------------------------------------------------------
 

@@ -15,11 +15,9 @@
 
 from __future__ import annotations
 
-import json
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from oslo_config import cfg
@@ -27,16 +25,17 @@ from oslo_log import log as logging
 
 from blockmirror_driver import conf as our_conf
 from blockmirror_driver import exception
-from blockmirror_driver.model import Bytes, Disk
-from blockmirror_driver.swap import backends, budget, checks, cleanup, growth, history, resolve
+from blockmirror_driver.model import Bytes
+from blockmirror_driver.swap import cleanup, growth, resolve
+from blockmirror_driver.swap.admission import Admission, Again, destination_of
 from blockmirror_driver.swap.auditor import Auditor, RecordsOf, Row
 from blockmirror_driver.swap.budget import Budget
-from blockmirror_driver.swap.checks import Check, Subject
+from blockmirror_driver.swap.checks import Check
 from blockmirror_driver.swap.control import Control
 from blockmirror_driver.swap.doctor import examine
 from blockmirror_driver.swap.journal import Journal, Step
 from blockmirror_driver.swap.ledger import Ledger, Observer, swap_of
-from blockmirror_driver.swap.owner import Owner, claimed, is_run
+from blockmirror_driver.swap.owner import claimed, is_run
 from blockmirror_driver.swap.plan import Plan, Planner
 from blockmirror_driver.swap.prepare import prepare
 from blockmirror_driver.swap.rebuild import rebuild
@@ -49,7 +48,6 @@ from blockmirror_driver.swap.settlement import Settlement
 from blockmirror_driver.swap.states import ENDED, SwapState
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.volume import portals
-from blockmirror_driver.xml import disk as xml_disk
 
 LOG = logging.getLogger(__name__)
 
@@ -117,7 +115,16 @@ class SwapService:
         """
         timeout = self._conf.blockmirror.iscsi_portal_timeout
         request = replace(request, destination=portals.choose(request.destination, timeout))
-        return Planner(self.hypervisor, self._host_checks).plan(request)
+        return Planner(self.hypervisor, self._admission().checks).plan(request)
+
+    def admit(
+        self, plans: Sequence[Plan], again: Again, observer: Observer | None = None
+    ) -> tuple[tuple[Plan, ...], tuple[SwapRecord, ...]]:
+        """Have swaps that begin together wait for their turn; see :meth:`Admission.admit`."""
+        return self._admission().admit(plans, again, observer)
+
+    def _admission(self) -> Admission:
+        return Admission(self._journal, self._conf, self._control, self._clock)
 
     def run(
         self,
@@ -125,27 +132,35 @@ class SwapService:
         *,
         observer: Observer | None = None,
         plan: Plan | None = None,
+        record: SwapRecord | None = None,
     ) -> Outcome:
-        """Plan, copy, pivot, verify and clean up.
+        """Plan, wait for a turn, copy, pivot, verify and clean up.
 
         Returns when the guest is on the destination (exit code 0 or 8 in the outcome), or
         when a copy without a pivot is finished or left running.
 
+        :param record: its row, if :meth:`admit` has written it for that plan.
         :raise Refused: TimedOut, Cancelled, CopyFailed: the guest is on the source.
         :raise StateUnknown: an operator must look.
         """
         try:
-            return self._planned(request, observer, plan)
+            return self._planned(request, observer, plan, record)
         finally:
             self._control.reset()
 
     def _planned(
-        self, request: SwapRequest, observer: Observer | None, plan: Plan | None
+        self,
+        request: SwapRequest,
+        observer: Observer | None,
+        plan: Plan | None,
+        record: SwapRecord | None,
     ) -> Outcome:
         plan = plan if plan is not None else self.plan(request)
         plan.raise_if_refused()
-        record = self._new_record(plan)
-        budget.reserve(self._journal, Budget.from_conf(self._conf), record)
+        if record is None:
+            (plan,), (record,) = self.admit(
+                [plan], lambda turn: [self.plan(replace(request, turn=turn))], observer
+            )
         try:
             with claimed(record.id):
                 return self._run(plan, record, observer)
@@ -155,7 +170,7 @@ class SwapService:
 
     def _run(self, plan: Plan, record: SwapRecord, observer: Observer | None) -> Outcome:
         assert plan.source is not None
-        destination = _destination(plan.request)
+        destination = destination_of(plan.request)
         swap = swap_of(record, plan.source, destination, plan.request.options)
         ledger = Ledger(self._journal, swap, observer, self._clock)
         ledger.emit('plan', 'all checks passed')
@@ -163,62 +178,16 @@ class SwapService:
             swap = prepare(self.hypervisor, ledger, plan, swap)
         except exception.BlockmirrorError as error:
             Settlement(self.hypervisor, self._journal, swap, ledger).revert(error)
-        runner = Runner(self.hypervisor, self._journal, swap, self._control, ledger)
+        runner = Runner(
+            self.hypervisor, self._journal, swap, self._control, ledger, budget=self._budget()
+        )
         try:
             return runner.copy()
         finally:
             runner.close()
 
-    def _new_record(self, plan: Plan) -> SwapRecord:
-        assert plan.source is not None
-        now = time.time()
-        request = plan.request
-        return SwapRecord(
-            id=str(uuid.uuid4()),
-            domain_name=plan.domain_name,
-            domain_uuid=plan.domain_uuid,
-            dev=request.dev,
-            state=SwapState.PLANNED,
-            ending=request.ending,
-            source_xml=plan.source_xml,
-            destination_xml=xml_disk.build(_destination(request)),
-            source_desc=plan.source.source.describe(),
-            destination_desc=request.destination.source.describe(),
-            size=plan.size,
-            serial=plan.source.serial,
-            bandwidth=request.options.bandwidth,
-            hold=request.hold,
-            pivot_requested=False,
-            owner=Owner.current(),
-            created_at=now,
-            updated_at=now,
-            options=json.dumps(asdict(request.options)),
-            guest_run=plan.guest_run,
-            door=request.door,
-        )
-
-    def _host_checks(self, subject: Subject) -> list[Check]:
-        """Checks that need the journal."""
-        try:
-            self._journal.check()
-            draining = self._journal.draining
-            running = budget.reservations(self._journal)
-        except exception.JournalUnusable as error:
-            return [checks.failed('journal', error)]
-        found = [checks.passed('journal', 'it can be written')]
-        if draining:
-            refusal = exception.HostDraining('this host takes no new swaps')
-            found.append(checks.failed('drain', refusal))
-        request = subject.request
-        backend = backends.name_of(request.destination.source)
-        over = Budget.from_conf(self._conf).refusal(
-            running, backend, request.options.bandwidth, request.places
-        )
-        if over:
-            found.append(checks.failed('budget', exception.BudgetExhausted(over)))
-        else:
-            found.append(checks.passed('budget', f'{len(running)} swaps are running'))
-        return [*found, *history.look(self._journal.records(), subject)]
+    def _budget(self) -> Budget:
+        return Budget.from_conf(self._conf)
 
     def cancel_local(self) -> None:
         """Ask the swap that this process runs to go back to the source."""
@@ -306,7 +275,7 @@ class SwapService:
             wanted = RecoverAction(action)
         except ValueError as error:
             raise exception.UsageError(f'not an action: {action[:40]!r}') from error
-        recovery = Recovery(self.hypervisor, self._journal, self._control, observer, self._clock)
+        recovery = self._recovery(observer)
         rebuild(self.hypervisor, self._journal)
         if swap_id is not None:
             record = self.record(swap_id)
@@ -321,6 +290,16 @@ class SwapService:
             self._control.reset()
         self._tidy()
         return results
+
+    def _recovery(self, observer: Observer | None) -> Recovery:
+        return Recovery(
+            self.hypervisor,
+            self._journal,
+            self._control,
+            observer,
+            self._clock,
+            budget=self._budget(),
+        )
 
     def _orphans(self) -> tuple[SwapRecord, ...]:
         """Return the swaps that nobody runs; those on hold, which wait to be told, last."""
@@ -367,9 +346,7 @@ class SwapService:
         record = self.record(swap_id)
         settled = resolve.resolve(self.hypervisor, self._journal, record, Side(side))
         if settled.state not in ENDED:
-            Recovery(self.hypervisor, self._journal, self._control, clock=self._clock).recover(
-                settled
-            )
+            self._recovery(None).recover(settled)
         return self.record(record.id)
 
     def audit(
@@ -390,8 +367,3 @@ class SwapService:
     def doctor(self) -> tuple[Check, ...]:
         """Check the host: libvirt, QEMU's block modules, the journal, what is left open."""
         return examine(lambda: self.hypervisor, self._journal, self._conf)
-
-
-def _destination(request: SwapRequest) -> Disk:
-    """Return the destination as the disk that it is to become: found by its target later."""
-    return replace(request.destination, target_dev=request.dev)

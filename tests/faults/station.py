@@ -36,9 +36,10 @@ from collections.abc import Callable
 from typing import Any
 
 from blockmirror_driver.cli.main import main
-from blockmirror_driver.swap import budget
 from blockmirror_driver.swap.journal import Journal
+from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.states import SwapState
+from blockmirror_driver.swap.turn import Turn
 from blockmirror_driver.virt.events import BlockJobEvent, LifecycleEvent
 from blockmirror_driver.virt.subscriptions import Fanout
 
@@ -104,16 +105,18 @@ def arm(what: str, state: SwapState) -> None:
             if not waiting:
                 _AFTER[what]()
 
-    advance, reserve = Journal.advance, budget.reserve
+    advance, reserve = Journal.advance, Turn.reserve
 
     def advancing(self: Journal, swap_id: str, new: SwapState, *args: Any, **more: Any) -> None:
         around(new, lambda: advance(self, swap_id, new, *args, **more))
 
-    def reserving(*args: Any) -> None:
-        around(SwapState.PLANNED, lambda: reserve(*args))
+    def reserving(*args: Any) -> tuple[SwapRecord, ...] | None:
+        found: list[tuple[SwapRecord, ...] | None] = []
+        around(SwapState.PLANNED, lambda: found.append(reserve(*args)))
+        return found[0]
 
     Journal.advance = advancing  # type: ignore[method-assign,assignment]
-    budget.reserve = reserving  # type: ignore[assignment]
+    Turn.reserve = reserving  # type: ignore[method-assign,assignment]
 
 
 if __name__ == '__main__':

@@ -29,6 +29,7 @@ class TestCopyOptions(NovaTestCase):
             'blockmirror:buf_size': ' 1048576 ',
             'blockmirror:sync_writes': 'True',
             'blockmirror:allow_larger': 'yes',
+            'blockmirror:budget_wait': '90',
             'blockmirror:timeout': '60',
             'blockmirror:stall_after': '2.5',
             'blockmirror:stall_timeout': '20',
@@ -39,6 +40,7 @@ class TestCopyOptions(NovaTestCase):
         self.assertEqual((104857600, 65536, 1048576), _sizes(options))
         self.assertTrue(options.synchronous_writes and options.allow_larger)
         self.assertEqual((60, 2.5, 20, 5), _times(options))
+        self.assertEqual(90.0, options.budget_wait)
 
     def test_without_any_those_of_nova_conf(self) -> None:
         self.assertFalse(settings.copy_options(CONF, {}).allow_larger)

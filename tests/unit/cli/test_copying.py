@@ -50,6 +50,7 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     'probe_timeout': (['--probe-timeout', '16'], 16.0),
     'convergence': (['--convergence', 'abort'], 'abort'),
     'latency_target': (['--latency-target', '0.02'], 0.02),
+    'budget_wait': (['--budget-wait', '90'], 90.0),
     'verify_contents': (['--verify-contents'], True),
     'verify_pause': (['--verify-pause', '0'], 0.0),
     'convergence_window': (['--convergence-window', '60'], 60.0),

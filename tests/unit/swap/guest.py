@@ -222,7 +222,8 @@ class Guest(FakeDomain):
         target = destination or (self.mirrored[0] if self.mirrored else self.world.prepared)
         self.mirrored = (target, ready)
         cur = 0 if ready == 'no' else SIZE
-        self.jobs[DEV] = JobInfo(2, BytesPerSecond(0), cur, SIZE)
+        limit = self.jobs[DEV].bandwidth if DEV in self.jobs else BytesPerSecond(0)
+        self.jobs[DEV] = JobInfo(2, limit, cur, SIZE)
 
     def moves(self, cur: int) -> None:
         """The job's cursor goes on to this byte."""

@@ -110,7 +110,10 @@ class ComparisonCase(testtools.TestCase):
         )  # fmt: skip
 
     def compare(self, **options: Any) -> contents.Compared:
-        comparison = Comparison(self.hypervisor, self.swap(**options), lambda: None)
+        swap = self.swap(**options)
+        comparison = Comparison(
+            self.hypervisor, swap, lambda: None, lambda: swap.options.bandwidth
+        )
         with comparison:
             comparison._thread.join()
         return comparison.result()
@@ -239,7 +242,7 @@ class TestComparison(ComparisonCase):
         self.assertRaises(exception.CopyFailed, self.compare)
 
     def test_ended_early(self) -> None:
-        comparison = Comparison(self.hypervisor, self.swap(), lambda: None)
+        comparison = Comparison(self.hypervisor, self.swap(), lambda: None, lambda: 0)
         self.source.on_read = comparison._stop.set
         with comparison:
             comparison._thread.join()

@@ -64,6 +64,8 @@ class Service:
         self.go = threading.Event()
         self.cancelled = False
         self.refusal: exception.BlockmirrorError | None = None
+        self.waits = False
+        self.row: object = None
         self.fails_copying: exception.BlockmirrorError | None = None
         self.fails_pivoting: exception.BlockmirrorError | None = None
         self.request: SwapRequest | None = None
@@ -76,13 +78,32 @@ class Service:
         self.request = request
         return self
 
+    def admit(
+        self,
+        plans: list[Service],
+        again: Callable[[int], list[Service]],
+        observer: Callable[[SwapEvent], None],
+    ) -> tuple[list[Service], list[str]]:
+        if self.waits:
+            observer(SwapEvent(time.time(), '', 'state', SwapState.PLANNED, 'waiting'))
+            plans = again(7)
+        return plans, [f'row {number}' for number, _plan in enumerate(plans)]
+
     def raise_if_refused(self) -> None:
         if self.refusal:
             raise self.refusal
 
     def run(
-        self, request: SwapRequest, *, observer: Callable[[SwapEvent], None], plan: object
+        self,
+        request: SwapRequest,
+        *,
+        observer: Callable[[SwapEvent], None],
+        plan: object,
+        record: object,
     ) -> Outcome:
+        assert plan is self
+        self.row = record
+
         def tell(state: SwapState) -> None:
             observer(SwapEvent(time.time(), f'swap-{request.dev}', 'state', state))
 
@@ -143,6 +164,18 @@ class GroupTest(testtools.TestCase):
                 (True, True, 2),
                 (service.request.hold, service.request.options.quiesce, service.request.places),
             )
+
+    def test_room_for_all_or_none(self) -> None:
+        """They wait for it together, are planned anew then, and have one row each."""
+        self.services[0].waits = True
+        told: list[tuple[str, str]] = []
+        self.group.run(
+            self.requests(), Wishes(), lambda dev, event: told.append((dev, event.detail))
+        )
+        self.assertIn(('vda', 'waiting'), told)
+        self.assertEqual(['row 0', 'row 1'], [one.row for one in self.services])
+        asked = [one.request for one in self.services]
+        self.assertEqual([7, 7], [one.turn for one in asked if one is not None])
 
     def test_not_frozen(self) -> None:
         self.assertEqual(0, self.run_group(Wishes('never')).frozen)

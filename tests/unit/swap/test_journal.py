@@ -30,10 +30,10 @@ import testtools
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.progress import Progress
 from blockmirror_driver.model import Bytes, BytesPerSecond, Seconds
-from blockmirror_driver.swap import budget
-from blockmirror_driver.swap.budget import Budget, Limit
+from blockmirror_driver.swap import rows
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.owner import Owner
+from blockmirror_driver.swap.record import SwapRecord
 from blockmirror_driver.swap.request import RequestKind
 from blockmirror_driver.swap.states import SwapState
 from tests.unit.swap.records import DEAD, record
@@ -240,6 +240,27 @@ class JournalTest(JournalTestCase):
             thread.join()
         self.assertEqual(8, len(set(numbers)))
 
+    def test_one_of_an_older_release_is_brought_up(self) -> None:
+        """What it holds stays, and nothing is granted to its swaps yet."""
+        self.journal.path.parent.mkdir()
+        db = sqlite3.connect(self.journal.path)
+        for upgrade in rows.UPGRADES[:2]:
+            db.executescript(upgrade)
+        old = record(bandwidth=7)
+        values = dict(zip(SwapRecord.__dataclass_fields__, rows.row_of(old), strict=True))
+        del values['granted']
+        marks = ', '.join('?' * len(values))
+        db.execute(
+            f'INSERT INTO swap ({", ".join(values)}) VALUES ({marks})',
+            tuple(values.values()),
+        )
+        db.execute('PRAGMA user_version = 2')
+        db.commit()
+        db.close()
+        self.assertEqual((old,), self.journal.records())
+        self.journal.set_granted(old.id, 5)
+        self.assertEqual(5, self.journal.record(old.id).granted)
+
     def test_a_newer_schema_is_refused(self) -> None:
         self.journal.check()
         db = sqlite3.connect(self.journal.path)
@@ -292,62 +313,3 @@ class OwnerTest(testtools.TestCase):
         self.assertFalse(owner.is_alive)
         child.wait()
         self.assertFalse(owner.is_alive)
-
-
-class BudgetTest(JournalTestCase):
-    def test_the_count_is_a_limit(self) -> None:
-        limit = Budget(Limit(swaps=1))
-        budget.reserve(self.journal, limit, record(state=SwapState.PLANNED))
-        self.assertRaises(exception.BudgetExhausted, budget.reserve, self.journal, limit, record())
-        self.assertEqual(1, len(self.journal.records()))
-
-    def test_the_bandwidth_is_a_limit_and_no_bandwidth_counts_as_all(self) -> None:
-        limit = Budget(Limit(9, 100))
-        budget.reserve(self.journal, limit, record(bandwidth=60))
-        budget.reserve(self.journal, limit, record(bandwidth=40))
-        for more in (0, 1):
-            self.assertRaises(
-                exception.BudgetExhausted,
-                budget.reserve,
-                self.journal,
-                limit,
-                record(bandwidth=more),
-            )
-
-    def test_each_backend_has_a_limit(self) -> None:
-        limit = Budget(Limit(9), Limit(1))
-        one, other = (
-            f"<disk type='file'><source file='/volumes/{name}'/><target dev='vda'/></disk>"
-            for name in ('fast/a', 'slow/a')
-        )
-        budget.reserve(self.journal, limit, record(destination_xml=one))
-        error = self.assertRaises(
-            exception.BudgetExhausted,
-            budget.reserve,
-            self.journal,
-            limit,
-            record(destination_xml=one.replace('/a', '/b')),
-        )
-        self.assertIn('1 of 1 swaps to this file backend are running', str(error))
-        budget.reserve(self.journal, limit, record(destination_xml=other))
-        slow = Budget(Limit(9), Limit(bandwidth=100))
-        error = self.assertRaises(
-            exception.BudgetExhausted,
-            budget.reserve,
-            self.journal,
-            slow,
-            record(destination_xml=one, bandwidth=1),
-        )
-        self.assertIn('100 of 100 bytes/s to this file backend are reserved', str(error))
-
-    def test_a_dead_owner_s_running_job_still_counts(self) -> None:
-        self.journal.create(record(owner=DEAD, state=SwapState.COPYING))
-        self.journal.create(record(owner=DEAD, state=SwapState.PREPARED))
-        self.assertEqual(1, len(budget.reservations(self.journal)))
-
-    def test_an_ended_swap_gives_its_share_back(self) -> None:
-        swap = record()
-        budget.reserve(self.journal, Budget(Limit(swaps=1)), swap)
-        self.journal.advance(swap.id, SwapState.REVERTED)
-        budget.reserve(self.journal, Budget(Limit(swaps=1)), record())
-        self.assertEqual(1, len(budget.reservations(self.journal)))
