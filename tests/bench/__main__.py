@@ -36,7 +36,7 @@ from typing import Any
 
 from tests.bench import beside, starts, tuned
 from tests.bench.cases import CONTENTS, DIRECT, LIMIT, MIB, NAMES, OURS, PAIRS, SPARSE, VIRSH, Case
-from tests.bench.contenders import CONTENDERS, Contender
+from tests.bench.contenders import CONTENDERS, Contender, Limited
 from tests.bench.report import RECORDS, text, write
 from tests.bench.results import ABOUT, BESIDE, START, Keeper, Results
 from tests.bench.swaps import Swaps
@@ -49,7 +49,7 @@ from tests.lab.namespace import REPOSITORY
 _SIZE, _QUICK_SIZE = 1024, 128
 _ROUNDS = 6
 #: What is measured, in this order; a quick run has the first two.
-_PARTS = ('start', 'copies', 'tuned', 'sizes', 'beside')
+_PARTS = ('start', 'copies', 'tuned', 'limited', 'sizes', 'beside')
 _QUICK_PARTS = 2
 #: GiB of volumes that all hold the same data, on those pairs that tell of holes, by whom.
 _GIB = (1, 4, 16, 32)
@@ -156,6 +156,8 @@ class _Run:
             self._copies(_cases(options), options.by or NAMES)
         if 'tuned' in parts:
             self._tuned()
+        if 'limited' in parts:
+            self._turns(_cases(_idle(options)), [Limited])
         if 'sizes' in parts:
             sizes = [int(one) * 1024 * MIB for one in options.gib or _GIB]
             cases = [Case(*pair, SPARSE, False, size) for pair in _TELLING for size in sizes]
@@ -168,12 +170,9 @@ class _Run:
         self._turns(cases, [one for one in CONTENDERS if one.name in by])
 
     def _tuned(self) -> None:
-        full = argparse.Namespace(
-            **vars(self.options) | {'contents': ['full'], 'guests': ['idle']}
-        )
         settings = self.options.settings or tuned.SETTINGS
         ways = [one for one in CONTENDERS if one.name in (LIMIT, DIRECT, VIRSH)]
-        self._turns(_cases(full), [*ways, *map(tuned.contender, settings)])
+        self._turns(_cases(_idle(self.options)), [*ways, *map(tuned.contender, settings)])
 
     def _turns(self, cases: Sequence[Case], contenders: Sequence[type[Contender]]) -> None:
         swaps = Swaps(self.lab, self.keeper.sample, contenders)
@@ -191,6 +190,11 @@ def _cases(options: argparse.Namespace) -> list[Case]:
     idle = [Case(*pair, content, False, size) for pair in pairs for content in contents]
     writing = [Case(*pair, 'full', True, size) for pair in (pairs[:1] if quick else pairs)]
     return (idle if 'idle' in guests else []) + (writing if 'writing' in guests else [])
+
+
+def _idle(options: argparse.Namespace) -> argparse.Namespace:
+    """Full volumes of idle guests only."""
+    return argparse.Namespace(**vars(options) | {'contents': ['full'], 'guests': ['idle']})
 
 
 def _about(lab: Lab) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from typing import Any
 MIB = 1 << 20
 PAIRS = (('file', 'file'), ('file', 'rbd'), ('nfs', 'rbd'), ('rbd', 'iscsi'), ('iscsi', 'nfs'))
 #: What share of the volume holds data; the rest was never written.
+#: Of a copy with a limit, bytes/s.
+BANDWIDTH = 64 * MIB
 CONTENTS = {'full': 1.0, 'half': 0.5, 'nearly empty': 1 / 64, 'allocated zeros': 0.0}
 #: The content of volumes of several sizes, which all hold the same data.
 SPARSE = '16 MiB of data'
@@ -29,6 +31,7 @@ SPARSE = '16 MiB of data'
 #: Contenders by name.
 LIMIT, DIRECT, VIRSH, NOVA = 'qemu-img', 'qemu-img -T none', 'virsh', 'Nova 34'
 OURS, RESIDENT, GENTLE = 'blockmirror', 'resident', 'latency target'
+LIMITED = f'at {BANDWIDTH // MIB} MiB/s'
 #: In the order of the tables.
 NAMES = (LIMIT, DIRECT, VIRSH, NOVA, OURS, RESIDENT, GENTLE)
 
@@ -84,6 +87,7 @@ class Sample:
     :ivar written: bytes that the destination's server was given to write
     :ivar cpu_s: CPU time of the process that drives it
     :ivar peak_kib: the most memory that this process took
+    :ivar eta: what it said after a fifth that the rest takes, over what it took
     :ivar error: what went wrong; then nothing else is true
     """
 
@@ -106,6 +110,7 @@ class Sample:
     written: int | None = None
     cpu_s: float | None = None
     peak_kib: int | None = None
+    eta: float | None = None
     error: str = ''
 
     @property

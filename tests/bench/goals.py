@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.cases import (
+    BANDWIDTH,
     DIRECT,
     GENTLE,
     LIMIT,
+    LIMITED,
     MIB,
     NOVA,
     OURS,
@@ -83,6 +85,7 @@ def judge(results: Results) -> list[Judged]:
     return [
         *_times(results.samples),
         *_pivots(results.samples),
+        *_speeds(results.samples),
         *_volumes(results.samples),
         *_guests(results.samples),
         *_starts(results.starts),
@@ -142,6 +145,21 @@ def _pivots(samples: Sequence[Sample]) -> Iterator[Judged]:
         if found_ratios and case.content == 'full':
             goal = f'{OURS}: the pivot itself takes no longer than that of {VIRSH}'
             yield Judged(goal, str(case), interval(found_ratios), 1.0)
+
+
+def _speeds(samples: Sequence[Sample]) -> Iterator[Judged]:
+    """A limit is a limit, and what is said of the time that is left is true."""
+    for case in _cases(samples):
+        good = [one for one in samples if one.case == case and not one.error]
+        limited = [one.copy_s for one in good if one.contender == LIMITED and one.copy_s]
+        if limited:
+            off = [abs(case.size / seconds / BANDWIDTH - 1) * 100 for seconds in limited]
+            yield Judged(f'{LIMITED}: off the limit', str(case), interval(off), 5.0, '%')
+        told = [one.eta for one in good if one.eta]
+        if told:
+            off = [abs(eta - 1) * 100 for eta in told]
+            goal = 'the time that is left, told after a fifth, is off'
+            yield Judged(goal, str(case), interval(off), 15.0, '%')
 
 
 def _volumes(samples: Sequence[Sample]) -> Iterator[Judged]:

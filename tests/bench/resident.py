@@ -39,6 +39,8 @@ from blockmirror_driver.swap.service import SwapService
 from blockmirror_driver.swap.states import SwapState
 from tests.bench.programs import own_stdout, serve
 
+#: What of a copy is done when its ETA is judged.
+_FIFTH = 0.2
 #: Swaps that are planned at the same time.
 _PLANNED = 2
 
@@ -50,6 +52,9 @@ class _Marks:
     In between nothing is done but to watch them.
 
     :ivar ready_at: when each was noticed to be ready, seconds since the epoch
+    :ivar fifth: when a fifth of one was copied, and how long the rest was said to take; of several
+        the first
+    :ivar eta: what was said then over what it took
     """
 
     count: int
@@ -57,11 +62,14 @@ class _Marks:
     all_copying: float | None = None
     first_ready: float | None = None
     ready_at: list[float] = field(default_factory=list)
+    fifth: tuple[float, float] | None = None
+    eta: float | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def observe(self, event: SwapEvent) -> None:
         """Take note of an event of any of the swaps; any thread."""
         with self.lock:
+            self._tell_eta(event)
             if event.state is SwapState.COPYING:
                 self.copying.add(event.swap_id)
                 if len(self.copying) == self.count and self.all_copying is None:
@@ -69,6 +77,14 @@ class _Marks:
             elif event.event == 'ready':
                 self.ready_at.append(event.time)
                 self.first_ready = self.first_ready or time.monotonic()
+
+    def _tell_eta(self, event: SwapEvent) -> None:
+        told = event.progress
+        if event.event == 'ready' and self.fifth is not None and self.eta is None:
+            at, eta = self.fifth
+            self.eta = eta / (time.monotonic() - at)
+        elif told is not None and told.eta and told.fraction >= _FIFTH and self.fifth is None:
+            self.fifth = time.monotonic(), told.eta
 
 
 class _Turn:
@@ -141,6 +157,7 @@ class Resident:
             'all_copying': marks.all_copying,
             'first_ready': marks.first_ready,
             'ready_at': marks.ready_at,
+            'eta': marks.eta,
         }
 
     def close(self) -> None:

@@ -147,6 +147,7 @@ class Swaps:
         took = way.copy(guest, DEV, source, destination)
         after = [measured.served(self._lab, kind, qemu) for kind in kinds]
         sample.seconds, sample.cpu_s, sample.peak_kib = took.seconds, took.cpu_s, took.peak_kib
+        sample.eta = took.eta
         if before[0] and after[0]:
             sample.read = (after[0] - before[0]).read
         if before[1] and after[1]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.bench.cases import MIB, NAMES
+from tests.bench.cases import LIMITED, MIB, NAMES
 from tests.bench.contenders import Resident, Took
 from tests.lab.guest.guest import Guest
 from tests.lab.volumes import Volume
@@ -69,5 +69,5 @@ def contender(setting: Setting) -> type[Resident]:
 
 
 def settings_of(contenders: Sequence[str]) -> list[str]:
-    """Those names that are none of the usual contenders', in their order."""
-    return [one for one in dict.fromkeys(contenders) if one not in NAMES]
+    """Those names that are none of the other contenders', in their order."""
+    return [one for one in dict.fromkeys(contenders) if one not in (*NAMES, LIMITED)]

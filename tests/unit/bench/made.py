@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from tests.bench.cases import LIMIT, NOVA, OURS, RESIDENT, SPARSE, VIRSH, Case, Sample
+from tests.bench.cases import LIMIT, LIMITED, NOVA, OURS, RESIDENT, SPARSE, VIRSH, Case, Sample
 from tests.bench.results import Results
 from tests.bench.tuned import QEMU, Setting
 
@@ -52,6 +52,9 @@ def results(rounds: int = 6) -> Results:
             one = Sample(FULL, str(setting), number, seconds + 1.0)
             one.copy_s = seconds
             found.samples.append(one)
+        limited = Sample(FULL, LIMITED, number, 66.0)
+        limited.copy_s, limited.eta = 65.0, 0.8
+        found.samples.append(limited)
         found.starts.append({'help_s': 0.3, 'import_s': 0.010, 'names_s': 0.050})
         for swaps in (1, 8):
             found.beside.append(

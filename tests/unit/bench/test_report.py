@@ -23,7 +23,7 @@ from docutils import nodes  # type: ignore[import-untyped]
 from docutils.core import publish_doctree  # type: ignore[import-untyped]
 from lxml import etree
 
-from tests.bench.cases import LIMIT, NOVA, OURS, RESIDENT, VIRSH, Sample, paired
+from tests.bench.cases import LIMIT, LIMITED, NOVA, OURS, RESIDENT, VIRSH, Sample, paired
 from tests.bench.goals import Verdict, compared, judge
 from tests.bench.plots import draw
 from tests.bench.report import RECORDS, text, write
@@ -71,6 +71,8 @@ class GoalsTest(testtools.TestCase):
                 str(WRITES),
                 Verdict.MET,
             ),
+            (f'{LIMITED}: off the limit', str(FULL), Verdict.MET),
+            ('the time that is left, told after a fifth, is off', str(FULL), Verdict.NOT_MET),
             ('blockmirror --help', 'start-up', Verdict.MET),
             ('all public names of it, over its dependencies', 'start-up', Verdict.NOT_MET),
             ('CPU of all swaps together', '1 side by side', Verdict.MET),
