@@ -48,9 +48,10 @@ class Switch:
         :raise GuestGone: CopyFailed: HypervisorUnavailable: JournalUnusable: nothing was asked
             for.
         """
-        # QEMU is asked for the numbers, and libvirt for the evidence, while the intent is written.
-        numbers = self._numbers(mirror)
+        # libvirt is asked for the evidence while the intent is written, and QEMU for the numbers,
+        # which nothing waits for.
         found = self._hypervisor.beside(lambda: self._settlement.read(domain=mirror.domain))
+        numbers = self._numbers(mirror)
         self._ledger.advance(SwapState.PIVOTING, 'asking for the pivot', pivot_requested=True)
         try:
             self._settlement.agree(mirror.domain, found.result())
@@ -61,13 +62,12 @@ class Switch:
             raise
         if self._swap.marked != cleanup.PIVOTING:
             cleanup.mark(self._hypervisor, self._swap, cleanup.PIVOTING)
-        job = _answer(numbers)
         began = self._ledger.clock()
         try:
             return mirror.pivot()
         finally:
             self._ledger.pivot_seconds = self._ledger.clock() - began
-            self._ledger.count(mirror.snapshot().progress, job)
+            self._ledger.count(mirror.snapshot().progress, _answer(numbers))
 
     def count(self, mirror: Mirror) -> None:
         """Take note of what was moved by a copy that stays as it is."""
