@@ -19,8 +19,7 @@ The core of it; the campaign has every state, and moments that are drawn.
 from __future__ import annotations
 
 from tests.cloud.base import SLOW_TYPE
-from tests.cloud.interrupted import RECOVERY_S, InterruptedTestCase, ProxiedTestCase
-from tests.cloud.proxy import COMPLETION, Fault
+from tests.cloud.interrupted import RECOVERY_S, InterruptedTestCase
 from tests.lab.deadline import wait_until
 
 
@@ -58,9 +57,3 @@ class InterruptedTest(InterruptedTestCase):
         cinder.start()
         self.api.wait_moved(volume.id, RECOVERY_S)
         self.assert_moved(server, volume, dev, 'rbd2')
-
-
-class AnswerLostTest(ProxiedTestCase):
-    def test_of_the_completion(self) -> None:
-        """Cinder has completed the move; a second attempt must not undo or repeat it."""
-        self.faulty(COMPLETION, Fault.DROPPED, 1)

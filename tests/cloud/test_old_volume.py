@@ -11,71 +11,17 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The old volume can't be disconnected after a good pivot.
+"""A swap whose old volume can't be let go after the switch, with our driver.
 
-Nova's own driver then raises, Nova's manager takes that for a failed swap, and Cinder deletes
-the volume that the guest runs on. Both drivers meet the same fault here.
+With Nova's own it loses the volume that the guest runs on: ``tests/cloud_campaign``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
-import sys
-
-from tests.cloud.api import Record
-from tests.cloud.base import CloudTestCase
-from tests.cloud.server import Server
-from tests.lab.deadline import wait_until
-from tests.lab.namespace import REPOSITORY
-from tests.lab.process import run
-
-#: Removing this from a directory that is mounted over takes more than unmounting.
-_OBSTACLE = 'obstacle'
+from tests.cloud.old_volume import OldVolumeTestCase
 
 
-class OldVolumeTest(CloudTestCase):
-    """From one share to another, both mounted, while a mount point can't be removed."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.addCleanup(self.driver, 'ours')
-
-    def driver(self, *words: str) -> None:
-        """Have nova-compute load another driver."""
-        name = self.api.lab.layout.name
-        argv = [sys.executable, '-m', 'tests.cloud', '--name', name, 'driver', *words]
-        subprocess.run(argv, cwd=REPOSITORY, check=True)
-
-    def moved(self) -> tuple[Server, Record, str]:
-        """A volume that was moved, well or badly, with the guest writing before and after."""
-        server = self.server()
-        volume, dev = self.attached(server, 'nfs1')
-        self.writing(server, dev)
-        self._obstruct()
-        self.api.retype(volume, 'nfs2')
-        moved = self.api.wait_moved(volume.id)
-        server.wait_acked(20)
-        return server, moved, dev
-
-    def _obstruct(self) -> None:
-        """Put a file beneath the mount, so that the mount point can't be removed."""
-        base = self.api.site.state / 'nova' / 'mnt'
-        beneath = self.api.lab.layout.scratch / 'beneath'
-        beneath.mkdir(exist_ok=True)
-        run(['mount', '--bind', str(base), str(beneath)])
-        self.addCleanup(self._clear)
-        for mount_point in beneath.iterdir():
-            (mount_point / _OBSTACLE).touch()
-
-    def _clear(self) -> None:
-        beneath = self.api.lab.layout.scratch / 'beneath'
-        for obstacle in beneath.glob(f'*/{_OBSTACLE}'):
-            obstacle.unlink()
-            with contextlib.suppress(OSError):  # another share's, still mounted
-                obstacle.parent.rmdir()
-        run(['umount', str(beneath)])
-
+class OldVolumeTest(OldVolumeTestCase):
     def test_with_our_driver_nothing_is_lost(self) -> None:
         self.driver('ours', '--native', 'rbd')
         server, volume, dev = self.moved()
@@ -83,19 +29,3 @@ class OldVolumeTest(CloudTestCase):
         self.assertEqual(['cleaned'], [one['state'] for one in self.our_swaps(server)])
         self.assert_survived(server, volume, dev)
         self.assert_agreed(server, volume, dev)
-
-    def test_with_novas_driver_cinder_deletes_what_the_guest_runs_on(self) -> None:
-        """A fact about Nova, without which the other test would show nothing."""
-        self.driver('stock')
-        server, volume, dev = self.moved()
-        self.assertEqual(('error', 'nfs1'), (volume.migration_status, volume.backend))
-        self.assertEqual([], self.our_swaps(server))
-        disk = server.disk(dev)
-        assert disk is not None
-        source = disk.find('source')
-        assert source is not None
-        name = source.get('file', '').rpartition('/')[2]
-        self.assertNotEqual(volume.name, name)
-        file = self.api.site.share_path('nfs2') / name
-        wait_until(lambda: not file.exists(), 60, 'Cinder deletes the volume')
-        server.wait_acked(20)  # into a file that nobody will ever find again

@@ -98,6 +98,10 @@ class CinderFailsTest(ProxiedTestCase):
     def test_completion_refused(self) -> None:
         self.faulty(proxy.COMPLETION, Fault.REFUSED, 3)
 
+    def test_completion_without_an_answer(self) -> None:
+        """Cinder has completed the move; a second attempt must not undo or repeat it."""
+        self.faulty(proxy.COMPLETION, Fault.DROPPED, 1)
+
     def test_completion_without_answers(self) -> None:
         """Also what the client repeats by itself is not answered."""
         self.faulty(proxy.COMPLETION, Fault.DROPPED, 4)
