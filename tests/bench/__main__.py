@@ -70,6 +70,8 @@ def main() -> int:
         write(told, options.out)
         print(text(told))
         return 0
+    # An installed package has its bytecode.
+    os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
     if not os.environ.get(VARIABLE):
         SERVICES.make()  # out here, where there is a network
         return run_inside('bench', 'tests.bench')
