@@ -52,6 +52,8 @@ class Audit(TableCommand):
     when all agree, 8 when only cleaning up is left, 7 when an operator must look.
     """
 
+    columns = COLUMNS
+
     changes = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

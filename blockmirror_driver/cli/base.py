@@ -24,6 +24,7 @@ from cliff.display import DisplayCommandBase
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
+from blockmirror_driver import exception
 from blockmirror_driver.cli.app import BlockmirrorApp
 
 if TYPE_CHECKING:
@@ -61,14 +62,25 @@ class Shown(Ours, _Display):
     """What a command with cliff's formatters has in common: an exit code of its own.
 
     ``silent`` suppresses the output, for commands whose stdout is used otherwise.
+    ``columns`` are all that it may have.
     """
 
     app: BlockmirrorApp
+    columns: ClassVar[tuple[str, ...]]
     exit_code = 0
     silent = False
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        """Run it; what it made is shown whatever the exit code is."""
+        """Run it; what it made is shown whatever the exit code is.
+
+        :raise UsageError: there is no such column. cliff says so after the command has run.
+        """
+        for name in parsed_args.columns:
+            if self._normalize_column_name(name) not in self.columns:
+                known = ', '.join(self.columns)
+                raise exception.UsageError(
+                    f'no such column: {name[:40]!r}', hint=f'one of {known}'
+                )
         try:
             super().run(parsed_args)
         except BrokenPipeError:

@@ -30,6 +30,8 @@ class Plan(TableCommand):
     Exit code 3 when any check fails. A warning is a check that could not tell.
     """
 
+    columns = CHECK_COLUMNS
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add what swap takes."""
         parser = super().get_parser(prog_name)
@@ -60,6 +62,8 @@ class Doctor(TableCommand):
 
     Exit code 3 when any check fails.
     """
+
+    columns = CHECK_COLUMNS
 
     def take_action(self, parsed_args: argparse.Namespace) -> Rows:
         """Examine the host, and list the checks."""

@@ -77,6 +77,7 @@ class RunningCommand(RecordCommand):
     """A command that runs a swap of its own, shows its progress and its outcome."""
 
     changes = True
+    columns = render.OUTCOME_COLUMNS
 
     def run_swap(
         self,

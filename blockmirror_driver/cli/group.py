@@ -38,6 +38,8 @@ class SwapGroup(TableCommand):
     systems are thawed. With --finish the destinations become copies of one moment.
     """
 
+    columns = _COLUMNS
+
     changes = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -37,6 +37,8 @@ class QemuJobs(TableCommand):
     libvirt taints the domain (custom-monitor) for that.
     """
 
+    columns = _COLUMNS
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the domain and the monitor."""
         parser = super().get_parser(prog_name)

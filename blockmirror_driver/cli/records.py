@@ -28,6 +28,8 @@ _LIST = ('swap_id', 'domain', 'disk', 'state', 'done', 'source', 'destination', 
 class List(TableCommand):
     """List the swaps of this host, oldest first."""
 
+    columns = _LIST
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add --active."""
         parser = super().get_parser(prog_name)
@@ -59,6 +61,8 @@ class List(TableCommand):
 
 class Show(RecordCommand):
     """Show one swap and its history."""
+
+    columns = (*render.RECORD_COLUMNS, 'owed', 'history')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the swap."""

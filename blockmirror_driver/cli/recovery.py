@@ -44,6 +44,7 @@ class Recover(TableCommand):
     """
 
     changes = True
+    columns = ('swap_id', 'state', 'exit_code', 'message')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the swap and the way."""
@@ -85,7 +86,7 @@ class Recover(TableCommand):
             )
         self.exit_code = worst(result.exit_code for result in results)
         rows = [(r.swap_id, r.state.value, r.exit_code, r.message) for r in results]
-        return ('swap_id', 'state', 'exit_code', 'message'), rows
+        return self.columns, rows
 
 
 class Resolve(RecordCommand):
@@ -96,6 +97,7 @@ class Resolve(RecordCommand):
     """
 
     changes = True
+    columns = render.RECORD_COLUMNS
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the swap and the side."""

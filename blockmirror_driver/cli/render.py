@@ -52,6 +52,46 @@ def percent(record: SwapRecord) -> str:
     return f'{min(1.0, record.cur / record.end):.0%}' if record.end > 0 else ''
 
 
+#: Of :func:`outcome`.
+OUTCOME_COLUMNS = (
+    'swap_id',
+    'state',
+    'domain',
+    'disk',
+    'source',
+    'destination',
+    'bytes_moved',
+    'seconds',
+    'pivot_seconds',
+    'exit_code',
+    'notes',
+)
+#: Of :func:`record`.
+RECORD_COLUMNS = (
+    'swap_id',
+    'domain',
+    'domain_uuid',
+    'disk',
+    'state',
+    'ending',
+    'source',
+    'destination',
+    'size',
+    'moved',
+    'to_move',
+    'rate',
+    'dirty_rate',
+    'eta',
+    'bandwidth',
+    'hold',
+    'owner',
+    'created_at',
+    'updated_at',
+    'exit_code',
+    'detail',
+)
+
+
 def outcome(result: Outcome) -> dict[str, Any]:
     """Return an outcome as columns; sizes in bytes, times in seconds."""
     return {

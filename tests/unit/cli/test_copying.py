@@ -22,6 +22,7 @@ import time
 from typing import Any
 
 from blockmirror_driver import exception
+from blockmirror_driver.cli import render
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.swap.request import Ending
 from blockmirror_driver.swap.states import SwapState
@@ -92,6 +93,8 @@ class TestSwap(fakes.CommandTestCase):
             ('--method', 'magic'),
             ('--events', 'xml'),
             ('--events-file', str(self.folder / 'absent' / 'file')),
+            ('-c', 'nope'),
+            ('-c', 'state', '-c', 'nope'),
         ):
             self.refused(2, 'swap', 'guest', 'vda', path, *argv)
         self.assertEqual([], self.service.requests)
@@ -144,6 +147,11 @@ class TestSwap(fakes.CommandTestCase):
         self.assertEqual(fakes.SWAP_ID, shown['swap_id'])
         self.assertEqual('cleaned', shown['state'])
         self.assertEqual(4 << 20, shown['bytes_moved'])
+        self.assertEqual(list(render.OUTCOME_COLUMNS), list(shown))
+
+    def test_some_columns(self) -> None:
+        shown = json.loads(self.swap('-f', 'json', '-c', 'state', '-c', 'Exit Code').out)
+        self.assertEqual({'state': 'cleaned', 'exit_code': 0}, shown)
 
     def test_incomplete_cleaning_is_8_and_is_shown(self) -> None:
         self.service.result = fakes.outcome(SwapState.VERIFIED, 8)

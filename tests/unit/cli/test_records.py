@@ -20,7 +20,7 @@ from dataclasses import replace
 
 import jsonschema  # type: ignore[import-untyped]
 
-from blockmirror_driver.cli import watch
+from blockmirror_driver.cli import render, watch
 from blockmirror_driver.model import Seconds
 from blockmirror_driver.swap.owner import Owner
 from blockmirror_driver.swap.states import SwapState
@@ -65,7 +65,12 @@ class TestShow(fakes.CommandTestCase):
         self.assertEqual('copying', shown['state'])
         self.assertEqual('1970-01-01T00:16:40+00:00', shown['created_at'])
         self.assertEqual('starting the block job', shown['history'][0]['detail'])
+        self.assertEqual([*render.RECORD_COLUMNS, 'owed', 'history'], list(shown))
         self.assertIn('copying: starting the block job', self.run_command('show', '3f2a').out)
+
+    def test_no_such_column(self) -> None:
+        self.assertIn("'nope'", self.refused(2, 'show', '3f2a', '-c', 'nope'))
+        self.refused(2, 'list', '-c', 'nope')
 
     def test_unknown(self) -> None:
         self.refused(3, 'show', 'nothing')
