@@ -112,6 +112,12 @@ class Mirror:
         """
         return Seconds(self._watch.answered_since)
 
+    @property
+    def looked_at(self) -> Seconds:
+        """When the progress was looked at last, by the clock; minus infinity: never."""
+        look = self._watch.last_look
+        return Seconds(float('-inf') if look is None else look[0])
+
     def wake(self) -> None:
         """Make a waiting thread look at its interrupt at once. Any thread may call."""
         self._watch.wake()

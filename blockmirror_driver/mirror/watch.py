@@ -106,7 +106,8 @@ class Watch:
         self._near_end = False
         self._reported_at = -NEVER
         self._stalled_since = NEVER
-        self._last_look: tuple[float, int] | None = None
+        #: The last look at the cursor: when it was asked for (seconds), and where it was.
+        self.last_look: tuple[float, int] | None = None
         self._not_ready_at = -NEVER
         #: The destination is known to have answered at this moment (seconds) or later.
         self.answered_since = -NEVER
@@ -341,10 +342,10 @@ class Watch:
 
         :param asked: when it was asked for (seconds), which is before it was read.
         """
-        last = self._last_look
+        last = self.last_look
         if last is not None and cur > last[1]:
             self.answered_since = max(self.answered_since, last[0])
-        self._last_look = (asked, cur)
+        self.last_look = (asked, cur)
 
     # Stalls and speed
 

@@ -27,6 +27,9 @@ from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.domain import JobInfo
 
+#: Seconds that what a look told of a copy will do for the account of it. What the guest has
+#: written in them is missing there.
+_KNOWN_FOR = 2.0
 #: Seconds that the numbers of a job are waited for at most.
 _NUMBERS_WITHIN = 0.1
 
@@ -48,10 +51,11 @@ class Switch:
         :raise GuestGone: CopyFailed: HypervisorUnavailable: JournalUnusable: nothing was asked
             for.
         """
-        # libvirt is asked for the evidence while the intent is written, and QEMU for the numbers,
-        # which nothing waits for.
+        # libvirt is asked for the evidence while the intent is written.
         found = self._hypervisor.beside(lambda: self._settlement.read(domain=mirror.domain))
-        numbers = self._numbers(mirror)
+        # A pivot waits in libvirt for the answer of QEMU to another question.
+        known = self._ledger.clock() - mirror.looked_at <= _KNOWN_FOR
+        numbers = None if known else self._numbers(mirror)
         self._ledger.advance(SwapState.PIVOTING, 'asking for the pivot', pivot_requested=True)
         try:
             self._settlement.agree(mirror.domain, found.result())
@@ -67,7 +71,8 @@ class Switch:
             return mirror.pivot()
         finally:
             self._ledger.pivot_seconds = self._ledger.clock() - began
-            self._ledger.count(mirror.snapshot().progress, _answer(numbers))
+            job = None if numbers is None else _answer(numbers)
+            self._ledger.count(mirror.snapshot().progress, job)
 
     def count(self, mirror: Mirror) -> None:
         """Take note of what was moved by a copy that stays as it is."""

@@ -92,6 +92,14 @@ class ForwardTest(WorldTestCase):
         self.assertEqual(0, self.guest.count('rewrite_stored'))
         self.assertIsNone(self.guest.stored_source)
 
+    def test_no_numbers_are_asked_for_at_the_pivot_of_a_copy_that_was_looked_at(self) -> None:
+        """The pivot would wait for their answer."""
+        self.journal.at[SwapState.READY] = self.guest.calls.clear
+        outcome = self.world.run()
+        called = [name for name, _args in self.guest.calls]
+        self.assertNotIn('job', called[: called.index('pivot')])
+        self.assertEqual(SIZE, outcome.bytes_moved)
+
     def test_the_source_that_the_mark_holds_is_libvirt_s_own_text(self) -> None:
         marks = self._marks()
         self.world.run()
