@@ -124,11 +124,27 @@ def _times(samples: Sequence[Sample]) -> Iterator[Judged]:
                 if found := compared(samples, case, ours, DIRECT):
                     goal = f'{ours}: time within 5 % of the limit for a source that is not cached'
                     yield Judged(goal, str(case), found, 1.05)
-    # A command is held against a command, and a call in a process that runs against another.
+    yield from _races(samples)
+
+
+def _races(samples: Sequence[Sample]) -> Iterator[Judged]:
+    """A command is held against a command, and a call in a process that runs against another."""
     for ours, theirs in ((OURS, VIRSH), (RESIDENT, NOVA)):
+        goal = f'{ours}: not slower than {theirs}'
         for case in _cases(samples):
             if found := compared(samples, case, ours, theirs):
-                yield Judged(f'{ours}: not slower than {theirs}', str(case), found, 1.0)
+                yield Judged(goal, str(case), found, 1.0)
+        for size in sorted({one.size for one in _cases(samples)}):
+            together = [one for one in samples if _is_plain(one.case, size)]
+            ratios = [
+                mine.seconds / other.seconds for mine, other in paired(together, ours, theirs)
+            ]
+            if ratios:
+                yield Judged(goal, f'all full ones of {size // MIB} MiB', interval(ratios), 1.0)
+
+
+def _is_plain(case: Case, size: int) -> bool:
+    return case.content == 'full' and case.size == size and not case.writing
 
 
 def _pivots(samples: Sequence[Sample]) -> Iterator[Judged]:

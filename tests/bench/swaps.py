@@ -35,7 +35,7 @@ from tests.lab.lab import Lab
 from tests.lab.layout import LabError
 from tests.lab.pattern import Fill
 from tests.lab.process import run
-from tests.lab.volumes import KINDS, RbdVolume, Volume
+from tests.lab.volumes import KINDS, BackedVolume, RbdVolume, Volume
 
 DEV = 'vdb'
 _AFFECT_LIVE, _AFFECT_CONFIG = 1, 2
@@ -153,10 +153,15 @@ class Swaps:
         if before[1] and after[1]:
             sample.written = (after[1] - before[1]).written
 
-    def _volume(self, kind: str, size: int) -> Volume:
+    @contextlib.contextmanager
+    def _volume(self, kind: str, size: int) -> Iterator[Volume]:
         # qemu-img has no secrets of libvirt's: the key has to come with the volume.
         options = {'give_keyring': True} if kind == 'rbd' else {}
-        return KINDS[kind](self._lab, **options).create(size)
+        with KINDS[kind](self._lab, **options).create(size) as volume:
+            yield volume
+            if isinstance(volume, BackedVolume):
+                # A server that keeps it open would keep its space, too.
+                os.truncate(volume.path, 0)
 
     @property
     def _running(self) -> Guest:

@@ -138,7 +138,7 @@ class Volume(abc.ABC):
         return {'driver_volume_type': kind, 'data': {**data, **common}}
 
 
-class _Backed(Volume):
+class BackedVolume(Volume):
     """A volume whose content is a file below the lab's root."""
 
     @property
@@ -169,7 +169,7 @@ class _Backed(Volume):
             _pour(base, length, out.fileno())
 
 
-class FileVolume(_Backed):
+class FileVolume(BackedVolume):
     """A file on the host, as from a shared file system that the host has mounted."""
 
     kind = 'file'
@@ -184,7 +184,7 @@ class FileVolume(_Backed):
         return f'<source file={quoteattr(str(self.path))}/>'
 
 
-class NfsVolume(_Backed):
+class NfsVolume(BackedVolume):
     """A file on the NFS export, used by QEMU's own NFS client."""
 
     kind = 'nfs'
@@ -208,7 +208,7 @@ class NfsVolume(_Backed):
         )
 
 
-class IscsiVolume(_Backed):
+class IscsiVolume(BackedVolume):
     """A LUN behind CHAP."""
 
     kind = 'iscsi'
@@ -256,7 +256,7 @@ class IscsiVolume(_Backed):
         )
 
 
-class BlockVolume(_Backed):
+class BlockVolume(BackedVolume):
     """A block device of the host: a loop device."""
 
     kind = 'block'
@@ -294,7 +294,7 @@ class BlockVolume(_Backed):
         return f"<source dev='{self.device}'/>"
 
 
-class NbdVolume(_Backed):
+class NbdVolume(BackedVolume):
     """An export of a qemu-nbd of its own, over TCP or a socket.
 
     :param unix: over a socket of the host
