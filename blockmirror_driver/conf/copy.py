@@ -63,11 +63,11 @@ Possible values: 0, or a power of two from 512 to 67108864.
         help="""
 Bytes of data in flight between source and destination, which QEMU needs as memory for as long
 as the copy runs. 0 is 32 MiB for a copy without a limit, 1 MiB with ``latency_target``, and
-QEMU's own 16 MiB else.
+QEMU's own 16 MiB to iscsi or with a limit.
 
-QEMU moves a sixteenth of it by one request, and 1 MiB at the least. With 32 MiB full volumes of
-1 and 4 GiB took 0.8 to 1.0 of the time that they take with 16, with 128 MiB 0.7 from file to file
-and no less elsewhere (QEMU 7.2, two cores; file, rbd, iscsi and nfs).
+QEMU moves a sixteenth of it by one request, and 1 MiB at the least. To files, rbd and nfs full
+volumes took 0.8 to 1.0 of the time with 32 MiB that they take with 16, and to iscsi 1.2; with 128
+MiB 0.7 from file to file, and no less elsewhere (1 and 4 GiB, QEMU 7.2, two cores).
 """,
     ),
     cfg.FloatOpt(

@@ -30,6 +30,7 @@ from blockmirror_driver.mirror.machine import MirrorModel
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.mirror.snapshot import MirrorSnapshot
 from blockmirror_driver.mirror.states import RUNNING, TERMINAL, Cause, JobState
+from blockmirror_driver.mirror.tuning import tuned
 from blockmirror_driver.mirror.turns import IMPATIENCE
 from blockmirror_driver.mirror.watch import Watch
 from blockmirror_driver.mirror.witness import Witness
@@ -73,14 +74,14 @@ class Mirror:
         self.domain = domain
         self._dev = dev
         self._destination = destination
-        self._options = options
+        self._given, self._options = options, tuned(options, destination.source)
         self._witness = Witness(domain, dev, source=source, destination=destination.source)
         self._watch = Watch(
             hypervisor,
             domain,
             dev,
             witness=self._witness,
-            options=options,
+            options=self._options,
             on_change=on_change,
             clock=clock,
         )
@@ -141,7 +142,7 @@ class Mirror:
         if self.state is not JobState.NONE or self._watch.model.asked:
             raise exception.WrongState('a copy was started or asked for already')
         method = methods.choose(self._options.method)
-        method.check(self.domain, self._dev, self._destination, self._options)
+        method.check(self.domain, self._dev, self._destination, self._given)
         self._watch.listen()
         try:
             method.start(self.domain, self._dev, self._destination, self._options)

@@ -34,11 +34,6 @@ QMP = 'qmp'
 
 #: QEMU's mirror takes a granularity of 512 bytes to 64 MiB (qapi/block-core.json).
 GRANULARITY_MIN, GRANULARITY_MAX = 512, 64 * 1024 * 1024
-#: QEMU moves a whole buffer at once and pauses then: a copy that is slow is to be even, too.
-GENTLE_BUF_SIZE = Bytes(1 << 20)
-#: Of a copy without a limit. QEMU moves a sixteenth of it by one request (MAX_IN_FLIGHT in
-#: block/mirror.c): 2 MiB, as qemu-img convert does, where its own 16 MiB make it 1.
-BUF_SIZE = Bytes(32 << 20)
 #: libvirt's typed parameters are unsigned long long, QEMU's are signed (libvirt.h).
 LARGEST = (1 << 63) - 1
 _TIMES = (
@@ -61,7 +56,7 @@ class CopyOptions:
     """The options of one copy; the defaults are those of ``blockmirror_driver.conf``.
 
     ``bandwidth`` is in bytes/s, ``granularity`` and ``buf_size`` in bytes (0 leaves the former
-    to the hypervisor, and the latter to :attr:`buffer`); all times are in seconds.
+    to the hypervisor, and the latter to :mod:`.tuning`); all times are in seconds.
     ``reuse_external`` and ``transient_job`` are false only when the caller wants exactly what
     ``virsh blockcopy`` does without its flags: libvirt then creates a local destination, or
     refuses a persistent domain. ``decrypt`` lets what is encrypted go to a plain volume.
@@ -136,15 +131,6 @@ class CopyOptions:
                 raise exception.UsageError(f'{name} is out of range: {value}')
         if not 0 <= self.hold_until < float('inf'):
             raise exception.UsageError(f'hold_until is no time: {self.hold_until}')
-
-    @property
-    def buffer(self) -> Bytes:
-        """Bytes in flight that are asked for; 0 leaves it to the hypervisor."""
-        if self.buf_size:
-            return self.buf_size
-        if self.latency_target:
-            return GENTLE_BUF_SIZE
-        return Bytes(0) if self.bandwidth else BUF_SIZE
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts | None = None, **overrides: Any) -> CopyOptions:

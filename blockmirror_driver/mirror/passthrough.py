@@ -308,7 +308,7 @@ def _mirror(names: Names, device: str, options: CopyOptions) -> dict[str, Any]:
     for name, value in (
         ('speed', options.bandwidth),
         ('granularity', options.granularity),
-        ('buf-size', options.buffer),
+        ('buf-size', options.buf_size),
     ):
         if value:
             told[name] = int(value)

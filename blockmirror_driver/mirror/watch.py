@@ -383,7 +383,7 @@ class Watch:
     @property
     def _buffer(self) -> int:
         """What QEMU moves at once, bytes."""
-        return self._options.buffer or DEFAULT_BUF_SIZE
+        return self._options.buf_size or DEFAULT_BUF_SIZE
 
     # Telling
 

@@ -60,7 +60,7 @@ class BlockCopy:
             destination.to_xml(),
             bandwidth=options.bandwidth,
             granularity=options.granularity,
-            buf_size=options.buffer,
+            buf_size=options.buf_size,
             flags=flags(options),
         )
 

@@ -25,7 +25,6 @@ from oslo_config import cfg
 from blockmirror_driver import conf as bm_conf
 from blockmirror_driver import exception
 from blockmirror_driver.mirror.options import CopyOptions, check_granularity
-from blockmirror_driver.model import Bytes, BytesPerSecond, Seconds
 
 
 def configuration(**values: Any) -> cfg.ConfigOpts:
@@ -104,16 +103,3 @@ class Refused(unittest.TestCase):
         """All powers that QEMU takes."""
         for power in range(9, 27):
             check_granularity(1 << power)
-
-
-class Buffer(unittest.TestCase):
-    def test_what_is_in_flight(self) -> None:
-        slow, gentle = BytesPerSecond(1 << 20), Seconds(0.01)
-        for options, expected in (
-            (CopyOptions(), 32 << 20),
-            (CopyOptions(bandwidth=slow), 0),
-            (CopyOptions(latency_target=gentle), 1 << 20),
-            (CopyOptions(latency_target=gentle, bandwidth=slow), 1 << 20),
-            (CopyOptions(buf_size=Bytes(4096), bandwidth=slow), 4096),
-        ):
-            self.assertEqual(expected, options.buffer, options)

@@ -1,0 +1,48 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What a copy is told where nobody has said: how much QEMU is to have in flight.
+
+QEMU's mirror makes 16 requests at a time (MAX_IN_FLIGHT, block/mirror.c), so that each is a
+sixteenth of what is in flight, and 1 MiB at the least. With 32 MiB they are as large as those of
+``qemu-img convert``. Measured with full volumes (``doc/source/contributor/benchmark.rst``): that
+suits rbd, nfs and files, and an iSCSI target takes longer over it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from blockmirror_driver.mirror.options import CopyOptions
+from blockmirror_driver.model import Bytes, IscsiSource, Source
+
+#: Of a copy without a limit.
+BUF_SIZE = Bytes(32 << 20)
+#: Of one that follows the guest's latency. QEMU moves a whole buffer at once and pauses then: a
+#: copy that is slow is to be even, too.
+GENTLE_BUF_SIZE = Bytes(1 << 20)
+
+
+def tuned(options: CopyOptions, destination: Source) -> CopyOptions:
+    """Return the options with a ``buf_size`` (bytes) for this destination; 0 is QEMU's own."""
+    return (
+        options if options.buf_size else replace(options, buf_size=_buffer(options, destination))
+    )
+
+
+def _buffer(options: CopyOptions, destination: Source) -> Bytes:
+    if options.latency_target:
+        return GENTLE_BUF_SIZE
+    if options.bandwidth or isinstance(destination, IscsiSource):
+        return Bytes(0)
+    return BUF_SIZE
