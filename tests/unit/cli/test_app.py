@@ -112,11 +112,6 @@ class TestUsage(fakes.CommandTestCase):
         line = self.refused(2, 'swap', 'guest')
         self.assertIn('(hint: see blockmirror help swap)', line)
 
-    def test_unknown_column(self) -> None:
-        # cliff's ValueError is not told apart from a defect; it is one line all the same.
-        self.journaled(fakes.record())
-        self.assertIn('internal error', self.refused(3, 'list', '-c', 'nonsense'))
-
 
 class TestConfiguration(fakes.CommandTestCase):
     def load(self, *argv: str) -> app.BlockmirrorApp:
