@@ -65,9 +65,10 @@ Bytes of data in flight between source and destination, which QEMU needs as memo
 as the copy runs. 0 is 32 MiB for a copy without a limit, 1 MiB with ``latency_target``, and
 QEMU's own 16 MiB to iscsi or with a limit.
 
-QEMU moves a sixteenth of it by one request, and 1 MiB at the least. To files, rbd and nfs full
-volumes took 0.8 to 1.0 of the time with 32 MiB that they take with 16, and to iscsi 1.2; with 128
-MiB 0.7 from file to file, and no less elsewhere (1 and 4 GiB, QEMU 7.2, two cores).
+QEMU moves a sixteenth of it by one request, and 1 MiB at the least. The larger they are, the
+longer has a guest to wait that writes meanwhile; see ``latency_target``. To files, rbd and nfs
+full volumes took 0.8 to 1.0 of the time with 32 MiB that they take with 16, and to iscsi 1.2; with
+128 MiB 0.7 from file to file, and no less elsewhere (1 and 4 GiB, QEMU 7.2, two cores).
 """,
     ),
     cfg.FloatOpt(
