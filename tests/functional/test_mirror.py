@@ -24,11 +24,14 @@ from blockmirror_driver import exception
 from blockmirror_driver.mirror.engine import Mirror, MirrorSnapshot
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.mirror.states import Cause, JobState
+from blockmirror_driver.mirror.witness import is_unready
 from blockmirror_driver.model import BytesPerSecond, Seconds
 from blockmirror_driver.virt.connection import Hypervisor
+from blockmirror_driver.virt.domain import JobInfo
 from blockmirror_driver.xml import disk as xml_disk
 from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
 from tests.lab import oracle
+from tests.lab.deadline import wait_until
 from tests.lab.guest.guest import Guest
 from tests.lab.volumes import BlockVolume, Volume
 
@@ -171,6 +174,28 @@ class WaysTest(MirrorTestCase):
         mirror.set_speed(BytesPerSecond(0))
         self.assertIs(mirror.wait({S.READY}, timeout=LIMIT), S.READY)
         self.check_pivot(guest, destination, mirror)
+
+    def test_a_cursor_that_has_arrived_is_held_back_until_ready(self) -> None:
+        """What the looks at a copy near its end rely on: all is moved, and QEMU pauses."""
+        guest, destination = self.guest(self.volume('file', filled=True)), self.volume('nfs')
+        domain = self.hypervisor.domain(guest.name)
+
+        def job() -> JobInfo:
+            found = domain.job('vda')
+            assert found is not None
+            return found
+
+        # A buffer is moved at once, and paid for by a pause afterwards.
+        limits = {'bandwidth': BytesPerSecond(SIZE // 4), 'buf_size': 2 * SIZE}
+        mirror = self.mirror(guest, destination, **limits)
+        mirror.start()
+        wait_until(lambda: is_unready(job()), 30, 'the cursor arrives')
+        shown = domain.live_disk('vda').mirror
+        self.assertEqual('no', shown.ready if shown else None)
+        self.assertIs(mirror.wait({S.READY}, timeout=LIMIT), S.READY)
+        arrived = job()
+        self.assertEqual((arrived.end, False), (arrived.cur, is_unready(arrived)))
+        self.assertIs(mirror.abort(), S.ABORTED)
 
 
 class FaultsTest(MirrorTestCase):
