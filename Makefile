@@ -7,9 +7,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SHELL := /bin/bash
 
-# An installed package has its bytecode, and so has what is tested and measured here: an environment
+# An installed package has its bytecode, and so has what is tested here: an environment
 # that forbids to write it has each of some thousand short processes compile all modules anew.
-test unit functional openstack cloud demo bench: export PYTHONDONTWRITEBYTECODE :=
+test unit functional openstack cloud demo: export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help deps venv demo test versions unit functional openstack cloud cloud-up cloud-down faults mutants fuzz thrash bench lint format docs man genconfig lab-up lab-down clean

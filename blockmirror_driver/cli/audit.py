@@ -53,7 +53,6 @@ class Audit(TableCommand):
     """
 
     columns = COLUMNS
-
     changes = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

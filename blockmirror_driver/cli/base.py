@@ -75,12 +75,7 @@ class Shown(Ours, _Display):
 
         :raise UsageError: there is no such column. cliff says so after the command has run.
         """
-        for name in parsed_args.columns:
-            if self._normalize_column_name(name) not in self.columns:
-                known = ', '.join(self.columns)
-                raise exception.UsageError(
-                    f'no such column: {name[:40]!r}', hint=f'one of {known}'
-                )
+        parsed_args.columns = [self._column(name) for name in parsed_args.columns]
         try:
             super().run(parsed_args)
         except BrokenPipeError:
@@ -88,6 +83,14 @@ class Shown(Ours, _Display):
             if not self.changes:
                 raise
         return self.exit_code
+
+    def _column(self, name: str) -> str:
+        """Return a column that was asked for by its name or by its title."""
+        found = name.strip().lower().replace(' ', '_')
+        if found not in self.columns:
+            known = ', '.join(self.columns)
+            raise exception.UsageError(f'no such column: {name[:40]!r}', hint=f'one of {known}')
+        return found
 
 
 class TableCommand(Shown, Lister):

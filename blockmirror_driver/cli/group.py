@@ -39,7 +39,6 @@ class SwapGroup(TableCommand):
     """
 
     columns = _COLUMNS
-
     changes = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from blockmirror_driver.model import Disk, format_bytes
@@ -52,88 +53,58 @@ def percent(record: SwapRecord) -> str:
     return f'{min(1.0, record.cur / record.end):.0%}' if record.end > 0 else ''
 
 
-#: Of :func:`outcome`.
-OUTCOME_COLUMNS = (
-    'swap_id',
-    'state',
-    'domain',
-    'disk',
-    'source',
-    'destination',
-    'bytes_moved',
-    'seconds',
-    'pivot_seconds',
-    'exit_code',
-    'notes',
-)
-#: Of :func:`record`.
-RECORD_COLUMNS = (
-    'swap_id',
-    'domain',
-    'domain_uuid',
-    'disk',
-    'state',
-    'ending',
-    'source',
-    'destination',
-    'size',
-    'moved',
-    'to_move',
-    'rate',
-    'dirty_rate',
-    'eta',
-    'bandwidth',
-    'hold',
-    'owner',
-    'created_at',
-    'updated_at',
-    'exit_code',
-    'detail',
-)
+#: What a command shows of an outcome, and how it is made of it; sizes in bytes, times in seconds.
+_OUTCOME: Mapping[str, Callable[[Outcome], Any]] = {
+    'swap_id': lambda end: end.swap_id,
+    'state': lambda end: end.state.value,
+    'domain': lambda end: end.domain,
+    'disk': lambda end: end.dev,
+    'source': lambda end: end.source,
+    'destination': lambda end: end.destination,
+    'bytes_moved': lambda end: end.bytes_moved,
+    'seconds': lambda end: round(end.seconds, 3),
+    'pivot_seconds': lambda end: (
+        None if end.pivot_seconds is None else round(end.pivot_seconds, 3)
+    ),
+    'exit_code': lambda end: end.exit_code,
+    'notes': lambda end: '\n'.join(end.notes),
+}
+#: The same of a swap; rates in bytes/s, moments in ISO 8601.
+_RECORD: Mapping[str, Callable[[SwapRecord], Any]] = {
+    'swap_id': lambda row: row.id,
+    'domain': lambda row: row.domain_name,
+    'domain_uuid': lambda row: row.domain_uuid,
+    'disk': lambda row: row.dev,
+    'state': lambda row: row.state.value,
+    'ending': lambda row: row.ending.value,
+    'source': lambda row: row.source_desc,
+    'destination': lambda row: row.destination_desc,
+    'size': lambda row: row.size,
+    'moved': lambda row: row.cur,
+    'to_move': lambda row: row.end,
+    'rate': lambda row: row.rate,
+    'dirty_rate': lambda row: row.dirty_rate,
+    'eta': lambda row: row.eta,
+    'bandwidth': lambda row: row.granted or row.bandwidth,
+    'hold': lambda row: row.hold,
+    'owner': owner,
+    'created_at': lambda row: moment(row.created_at),
+    'updated_at': lambda row: moment(row.updated_at),
+    'exit_code': lambda row: row.exit_code,
+    'detail': lambda row: row.detail,
+}
+#: The columns of :func:`outcome` and of :func:`record`.
+OUTCOME_COLUMNS, RECORD_COLUMNS = tuple(_OUTCOME), tuple(_RECORD)
 
 
 def outcome(result: Outcome) -> dict[str, Any]:
-    """Return an outcome as columns; sizes in bytes, times in seconds."""
-    return {
-        'swap_id': result.swap_id,
-        'state': result.state.value,
-        'domain': result.domain,
-        'disk': result.dev,
-        'source': result.source,
-        'destination': result.destination,
-        'bytes_moved': result.bytes_moved,
-        'seconds': round(result.seconds, 3),
-        'pivot_seconds': None if result.pivot_seconds is None else round(result.pivot_seconds, 3),
-        'exit_code': result.exit_code,
-        'notes': '\n'.join(result.notes),
-    }
+    """Return an outcome as columns."""
+    return {name: of(result) for name, of in _OUTCOME.items()}
 
 
 def record(row: SwapRecord) -> dict[str, Any]:
-    """Return a swap as columns; sizes in bytes, rates in bytes/s, times in ISO 8601."""
-    return {
-        'swap_id': row.id,
-        'domain': row.domain_name,
-        'domain_uuid': row.domain_uuid,
-        'disk': row.dev,
-        'state': row.state.value,
-        'ending': row.ending.value,
-        'source': row.source_desc,
-        'destination': row.destination_desc,
-        'size': row.size,
-        'moved': row.cur,
-        'to_move': row.end,
-        'rate': row.rate,
-        'dirty_rate': row.dirty_rate,
-        'eta': row.eta,
-        'bandwidth': row.granted or row.bandwidth,
-        'hold': row.hold,
-        'owner': owner(row),
-        'created_at': moment(row.created_at),
-        'updated_at': moment(row.updated_at),
-        'exit_code': row.exit_code,
-        'detail': row.detail,
-    }
+    """Return a swap as columns."""
+    return {name: of(row) for name, of in _RECORD.items()}
 
 
 def steps(history: tuple[Step, ...]) -> list[dict[str, str]]:

@@ -126,10 +126,11 @@ class Pace:
         assert self._sharing is not None
 
         def set_limit(bandwidth: BytesPerSecond) -> None:
-            if self._throttle is None or not self._throttle.keeps_below(bandwidth):
+            if self._throttle is not None and self._throttle.keeps_below(bandwidth):
+                self._ceiling = bandwidth
+            else:
                 mirror.set_speed(bandwidth)
                 self._set_ceiling(bandwidth)
-            self._ceiling = bandwidth
 
         try:
             self._sharing.look(self._limit, set_limit)

@@ -83,15 +83,12 @@ def probe(
     """
     read_only = not _opens_for_writing(disk, writable)
     domain = Throwaway(places, [disk], like_xml, read_only=read_only)
-    answered = False
-    try:
+    with contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(domain.close)
         (sizes,) = domain.open(timeout)
-        answered = True
-    finally:
-        if lingers and answered:
+        if lingers:
+            at_the_end.pop_all()
             places.endings.begin(domain)
-        else:
-            domain.close()
     return ProbeResult(sizes.capacity, sizes.physical, domain.elapsed)
 
 

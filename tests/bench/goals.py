@@ -109,8 +109,13 @@ def compared(
     of: Callable[[Sample], float] = _seconds,
 ) -> Interval | None:
     """Our seconds, or what else counts, over theirs in the same rounds; None if there was none."""
-    of_case = [one for one in samples if one.case == case]
-    found = [of(mine) / of(other) for mine, other in paired(of_case, ours, theirs)]
+    return _ratios([one for one in samples if one.case == case], ours, theirs, of)
+
+
+def _ratios(
+    samples: Sequence[Sample], ours: str, theirs: str, of: Callable[[Sample], float] = _seconds
+) -> Interval | None:
+    found = [of(mine) / of(other) for mine, other in paired(samples, ours, theirs)]
     return interval(found) if found else None
 
 
@@ -136,11 +141,8 @@ def _races(samples: Sequence[Sample]) -> Iterator[Judged]:
                 yield Judged(goal, str(case), found, 1.0)
         for size in sorted({one.size for one in _cases(samples)}):
             together = [one for one in samples if _is_plain(one.case, size)]
-            ratios = [
-                mine.seconds / other.seconds for mine, other in paired(together, ours, theirs)
-            ]
-            if ratios:
-                yield Judged(goal, f'all full ones of {size // MIB} MiB', interval(ratios), 1.0)
+            if found := _ratios(together, ours, theirs):
+                yield Judged(goal, f'all full ones of {size // MIB} MiB', found, 1.0)
 
 
 def _is_plain(case: Case, size: int) -> bool:
