@@ -22,6 +22,7 @@ from blockmirror_driver.mirror.engine import Mirror
 from blockmirror_driver.mirror.states import JobState
 from blockmirror_driver.swap import cleanup
 from blockmirror_driver.swap.ledger import Ledger, Swap
+from blockmirror_driver.swap.reconcile import Evidence
 from blockmirror_driver.swap.settlement import Settlement
 from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.virt.connection import Hypervisor
@@ -58,7 +59,7 @@ class Switch:
         numbers = None if known else self._numbers(mirror)
         self._ledger.advance(SwapState.PIVOTING, 'asking for the pivot', pivot_requested=True)
         try:
-            self._settlement.agree(mirror.domain, found.result())
+            self._settlement.agree(mirror.domain, self._found(mirror, found))
         except exception.BlockmirrorError:
             self._ledger.settle(
                 SwapState.READY, 'the pivot was not asked for', pivot_requested=False
@@ -77,6 +78,14 @@ class Switch:
     def count(self, mirror: Mirror) -> None:
         """Take note of what was moved by a copy that stays as it is."""
         self._ledger.count(mirror.snapshot().progress, _answer(self._numbers(mirror)))
+
+    def _found(self, mirror: Mirror, found: Future[Evidence]) -> Evidence:
+        try:
+            return found.result()
+        except exception.HypervisorUnavailable:
+            # A whole copy is not given up for a libvirtd that is restarted: reading changes
+            # nothing, so it is asked again, of the next connection.
+            return self._settlement.read(domain=mirror.domain)
 
     def _numbers(self, mirror: Mirror) -> Future[JobInfo | None]:
         domain, dev = mirror.domain, self._swap.dev

@@ -333,6 +333,19 @@ class PivotTest(WorldTestCase):
         self.assert_states('copying', 'ready', 'pivoting', 'ready', 'cancelling', 'reverted')
         self.assert_clean_on_source()
 
+    def test_libvirt_is_restarted_while_the_evidence_is_read(self) -> None:
+        """Nothing was asked for yet, and the copy is whole: it is read again, and goes on."""
+        self.journal.at[SwapState.READY] = lambda: self.guest.fail('stored_disk', LOST)
+        self.assertEqual(0, self.world.run().exit_code)
+        self.assert_states('copying', 'ready', 'pivoting', 'pivoted', 'verified', 'cleaned')
+        self.assert_on_destination()
+
+    def test_libvirt_does_not_answer_when_it_is_read_again(self) -> None:
+        self.journal.at[SwapState.READY] = lambda: self.guest.fail('stored_disk', LOST, LOST)
+        self.assertRaises(exception.CopyFailed, self.world.run)
+        self.assertEqual(0, self.guest.count('pivot'))
+        self.assert_clean_on_source()
+
     def test_a_guest_that_is_gone_before_a_pivot_is_asked_for(self) -> None:
         """It can't have switched, so that nobody need look."""
         self.journal.at[SwapState.READY] = self.guest.die
