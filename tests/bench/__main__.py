@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import beside, starts, tuned
-from tests.bench.cases import CONTENTS, DIRECT, LIMIT, MIB, NAMES, OURS, PAIRS, SPARSE, VIRSH, Case
+from tests.bench.cases import CONTENTS, LIMIT, MIB, NAMES, OURS, PAIRS, SPARSE, VIRSH, Case
 from tests.bench.contenders import CONTENDERS, Contender, Limited
 from tests.bench.report import RECORDS, text, write
 from tests.bench.results import ABOUT, BESIDE, START, Keeper, Results
@@ -52,12 +52,15 @@ _ROUNDS = 6
 _PARTS = ('start', 'copies', 'tuned', 'limited', 'sizes', 'beside')
 _QUICK_PARTS = 2
 #: GiB of volumes that all hold the same data, on those pairs that tell of holes, by whom.
-_GIB = (1, 4, 16, 32)
+_GIB = (1, 4, 32)
 _TELLING = (('file', 'file'), ('file', 'rbd'), ('rbd', 'iscsi'))
 _SIZED_BY = (LIMIT, VIRSH, OURS)
 _STARTS, _QUICK_STARTS = 15, 8
-#: So few pairs that there is time for six rounds.
+#: So few pairs that there is time for six rounds: in a quick run, with a guest that writes, and
+#: with a limit.
 _QUICK_PAIRS = PAIRS[1:4:2]
+_WRITING_PAIRS = PAIRS[1:3]
+_LIMITED_PAIRS = PAIRS[1:2]
 #: Minutes after which a quick run begins no other copy.
 _QUICK_MINUTES = 3.5
 
@@ -159,7 +162,7 @@ class _Run:
         if 'tuned' in parts:
             self._tuned()
         if 'limited' in parts:
-            self._turns(_cases(_idle(options)), [Limited])
+            self._turns(_full(options, _LIMITED_PAIRS), [Limited])
         if 'sizes' in parts:
             sizes = [int(one) * 1024 * MIB for one in options.gib or _GIB]
             cases = [Case(*pair, SPARSE, False, size) for pair in _TELLING for size in sizes]
@@ -173,8 +176,7 @@ class _Run:
 
     def _tuned(self) -> None:
         settings = self.options.settings or tuned.SETTINGS
-        ways = [one for one in CONTENDERS if one.name in (LIMIT, DIRECT, VIRSH)]
-        self._turns(_cases(_idle(self.options)), [*ways, *map(tuned.contender, settings)])
+        self._turns(_full(self.options, PAIRS), [*map(tuned.contender, settings)])
 
     def _turns(self, cases: Sequence[Case], contenders: Sequence[type[Contender]]) -> None:
         swaps = Swaps(self.lab, self.keeper.sample, contenders)
@@ -184,19 +186,36 @@ class _Run:
 
 def _cases(options: argparse.Namespace) -> list[Case]:
     quick = options.quick
-    size = (options.size or (_QUICK_SIZE if quick else _SIZE)) * MIB
     contents = options.contents or (['full'] if quick else list(CONTENTS))
-    known = _QUICK_PAIRS if quick and not options.pairs else PAIRS
-    pairs = [pair for pair in known if not options.pairs or ':'.join(pair) in options.pairs]
     guests = options.guests or ['idle', 'writing']
-    idle = [Case(*pair, content, False, size) for pair in pairs for content in contents]
-    writing = [Case(*pair, 'full', True, size) for pair in (pairs[:1] if quick else pairs)]
-    return (idle if 'idle' in guests else []) + (writing if 'writing' in guests else [])
+    found = []
+    if 'idle' in guests:
+        for pair in _wanted(options, _QUICK_PAIRS if quick else PAIRS):
+            found += [Case(*pair, content, False, _size(options)) for content in contents]
+    if 'writing' in guests:
+        found += _full(options, _WRITING_PAIRS[: 1 if quick else None], writing=True)
+    return found
 
 
-def _idle(options: argparse.Namespace) -> argparse.Namespace:
-    """Full volumes of idle guests only."""
-    return argparse.Namespace(**vars(options) | {'contents': ['full'], 'guests': ['idle']})
+def _full(
+    options: argparse.Namespace, pairs: Sequence[tuple[str, str]], *, writing: bool = False
+) -> list[Case]:
+    """Full volumes only."""
+    size = _size(options)
+    return [Case(*pair, 'full', writing, size) for pair in _wanted(options, pairs)]
+
+
+def _wanted(
+    options: argparse.Namespace, pairs: Sequence[tuple[str, str]]
+) -> Sequence[tuple[str, str]]:
+    """Those that were chosen, of all that there are; else these."""
+    if not options.pairs:
+        return pairs
+    return [pair for pair in PAIRS if ':'.join(pair) in options.pairs]
+
+
+def _size(options: argparse.Namespace) -> int:
+    return (options.size or (_QUICK_SIZE if options.quick else _SIZE)) * MIB
 
 
 def _about(lab: Lab) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from tests.lab.lab import Lab
 from tests.lab.pattern import Fill
 from tests.lab.volumes import FileVolume
 
-COUNTS = (1, 2, 4, 8, 16, 32)
+COUNTS = (1, 8, 32)
 #: Disks of one guest.
 _DISKS = 8
 _SIZE, _DATA = 64 * MIB, 32 * MIB

@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 MIB = 1 << 20
@@ -87,6 +87,7 @@ class Sample:
     :ivar written: bytes that the destination's server was given to write
     :ivar cpu_s: CPU time of the process that drives it
     :ivar peak_kib: the most memory that this process took
+    :ivar load: CPU seconds of all that took part, by the names of :mod:`tests.bench.machine`
     :ivar eta: what it said after a fifth that the rest takes, over what it took
     :ivar error: what went wrong; then nothing else is true
     """
@@ -110,6 +111,7 @@ class Sample:
     written: int | None = None
     cpu_s: float | None = None
     peak_kib: int | None = None
+    load: dict[str, float] = field(default_factory=dict)
     eta: float | None = None
     error: str = ''
 
@@ -120,7 +122,7 @@ class Sample:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without those that say nothing."""
-        told = {name: value for name, value in asdict(self).items() if value not in (None, '')}
+        told = {name: value for name, value in asdict(self).items() if value not in (None, '', {})}
         return {
             name: round(value, 6) if isinstance(value, float) else value
             for name, value in told.items()

@@ -19,7 +19,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.bench import plots
+from tests.bench import machine, plots
 from tests.bench.cases import (
     CONTENTS,
     DIRECT,
@@ -117,6 +117,18 @@ def _tables(results: Results) -> Iterator[tuple[str, str, Sequence[str], Rows]]:
         ('Copy', 'By', 'Before', 'Copy', 'After'),
         [row for case in alike for by in NAMES if (row := _spent(good, case, by))],
     )
+    yield (
+        'Whose time it is',
+        'CPU seconds a GiB, and how many cores were busy, or waited for a disk.',
+        ('Copy', 'By', 'Who copies', 'Source', 'Destination', 'All else', 'Busy', 'Waited'),
+        [
+            row
+            for case in alike
+            if case.content == 'full' and not case.writing
+            for by in _COPIERS
+            if (row := _load(good, case, by))
+        ],
+    )
     settings = settings_of([one.contender for one in good])
     yield (
         'Settings of the copy',
@@ -155,6 +167,8 @@ def _tables(results: Results) -> Iterator[tuple[str, str, Sequence[str], Rows]]:
     )
 
 
+#: Whose copies differ in what they do to the machine.
+_COPIERS = (LIMIT, DIRECT, VIRSH, RESIDENT)
 _PAIRS_OF_LIMIT = ((VIRSH, LIMIT), (OURS, LIMIT), (RESIDENT, LIMIT), (RESIDENT, DIRECT))
 _OF_LIMIT = tuple(f'{ours} of {theirs}' for ours, theirs in _PAIRS_OF_LIMIT)
 
@@ -226,6 +240,23 @@ def _spent(samples: Sequence[Sample], case: Case, by: str) -> list[str]:
         if one.before_s is not None and one.copy_s is not None
     ]
     return [str(case), by, *(_median(part) for part in zip(*spent, strict=True))] if spent else []
+
+
+def _load(samples: Sequence[Sample], case: Case, by: str) -> list[str]:
+    found = [one for one in _of(samples, case, by) if one.load]
+    if not found:
+        return []
+    gib = case.size / MIB / 1024
+    parts = (machine.COPIER, machine.SOURCE, machine.DESTINATION)
+    rest = [
+        one.load[machine.BUSY] - sum(one.load.get(part, 0.0) for part in parts) for one in found
+    ]
+    each: list[Sequence[float | None]] = [[one.load.get(part) for one in found] for part in parts]
+    cores = [
+        [one.load[what] / one.seconds for one in found] for what in (machine.BUSY, machine.WAITING)
+    ]
+    seconds = [_median(values, 1 / gib) for values in (*each, rest)]
+    return [str(case), by, *seconds, *(_median(values) for values in cores)]
 
 
 def _settings(samples: Sequence[Sample], case: Case, settings: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from blockmirror_driver.xml import domain as xml_domain
-from tests.bench import measured
+from tests.bench import machine, measured
 from tests.bench.cases import MIB, Case, Sample
 from tests.bench.contenders import CONTENDERS, Contender
 from tests.bench.monitor_log import watched
@@ -144,7 +144,9 @@ class Swaps:
         qemu = measured.qemu_of(guest.name) if way.moves_guest else None
         kinds = (source.kind, destination.kind)
         before = [measured.served(self._lab, kind, qemu) for kind in kinds]
+        load = machine.Load(self._lab, kinds, qemu)
         took = way.copy(guest, DEV, source, destination)
+        sample.load = load.taken()
         after = [measured.served(self._lab, kind, qemu) for kind in kinds]
         sample.seconds, sample.cpu_s, sample.peak_kib = took.seconds, took.cpu_s, took.peak_kib
         sample.eta = took.eta

@@ -48,7 +48,7 @@ class Setting:
 
 #: What QEMU does when it is told nothing, and what is tried.
 QEMU = Setting(16, 64)
-SETTINGS = (QEMU, Setting(32, 64), Setting(64, 64), Setting(128, 64), Setting(32, 1024))
+SETTINGS = (QEMU, Setting(32, 64), Setting(128, 64), Setting(32, 1024))
 
 
 def contender(setting: Setting) -> type[Resident]:

@@ -37,6 +37,7 @@ def results(rounds: int = 6) -> Results:
                 one.cpu_s, one.peak_kib = 0.5, 60 << 10
                 one.before_s, one.copy_s = 0.25, 0.5 * one.seconds
             one.read, one.written = 4 * GIB, 4 * GIB
+            one.load = {'copier': 4.0, 'source': 1.0, 'busy': 6.0, 'waiting': 0.1}
             found.samples.append(one)
             empty = Sample(EMPTY, by, number, seconds / 2, GIB, GIB // 16)
             found.samples.append(empty)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import testtools
 
-from tests.bench import measured
+from tests.bench import machine, measured
 from tests.bench.monitor_log import read, ready_times, watched
 from tests.bench.programs import Program
 from tests.lab.layout import LabError
@@ -45,6 +45,12 @@ _START = (
 _TWO = 1795687202
 READY = _EVENT.format(2, _TWO, 200500, 'BLOCK_JOB_READY')
 COMPLETED = _EVENT.format(2, _TWO, 280000, 'BLOCK_JOB_COMPLETED')
+
+
+class MachineTest(testtools.TestCase):
+    def test_what_all_cores_did(self) -> None:
+        stat = 'cpu  100 20 300 4000 50 6 7 80 9 0\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 5\n'
+        self.assertEqual({'busy': 5.13, 'waiting': 0.5}, machine.parse(stat, 100))
 
 
 class MonitorLogTest(testtools.TestCase):

@@ -104,6 +104,7 @@ class ReportTest(testtools.TestCase):
             '90.0',
             '50%',
             '1.50 (0.750 (0.750 to 0.750))',
+            '     - 1.00\n     - 0.250\n     -\n     - 0.250\n     - 1.75\n',
         ):
             self.assertIn(expected, told)
 
