@@ -79,8 +79,9 @@ full volumes took 0.8 to 1.0 of the time with 32 MiB that they take with 16, and
 Seconds that a write of the guest to the disk may take, on average, while it is copied; 0 is no
 target.
 
-While its writes take longer the copy is slowed down, to 1 MiB/s at the least and never to less
-than the guest dirties; while they don't it may go faster, up to ``bandwidth``. Say what they take
+The copy begins with 32 MiB/s. While the guest's writes take longer it is slowed down, to 1 MiB/s
+at the least and never to less than the guest dirties; while they don't it may go faster, up to
+``bandwidth``. Say what they take
 without a copy, and half of that again. ``buf_size`` is 1 MiB then where it is not set.
 """,
     ),

@@ -15,7 +15,8 @@
 
 Storage that is saturated makes everybody wait, the guest's writes too. So the limit follows what
 its writes take: above the target it is cut by a factor, below it is raised by a smaller one. A
-fast cut and a slow rise settle, as they do where networks are congested.
+fast cut and a slow rise settle, as they do where networks are congested. Far below the target, or
+where nobody writes, the rise is fast, too: the copy begins slowly (:mod:`.tuning`).
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ INTERVAL = Seconds(1.0)
 FLOOR = BytesPerSecond(1 << 20)
 #: Nor slower than the guest dirties, by this factor.
 _AHEAD = 1.25
-_CUT, _DEEP_CUT, _RISE = 0.7, 0.4, 1.25
-_CALM = 0.8
+_CUT, _DEEP_CUT, _RISE, _FAST_RISE = 0.7, 0.4, 1.25, 2.0
+#: Of the target: what is worth a rise, and a fast one.
+_CALM, _UNDISTURBED = 0.8, 0.5
 #: Fewer writes within an interval say nothing.
 _FEWEST = 3
 #: A change that is smaller is not worth a call.
@@ -108,5 +110,6 @@ class Throttle:
         # A limit that does not bind any more says that something else does.
         if self.latency > _CALM * self._target or not self.speed or rate < self.speed / 2:
             return self.speed
-        wanted = self.speed * _RISE
+        undisturbed = self.latency < _UNDISTURBED * self._target
+        wanted = self.speed * (_FAST_RISE if undisturbed else _RISE)
         return min(wanted, self._ceiling) if self._ceiling else wanted

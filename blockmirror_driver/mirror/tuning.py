@@ -24,20 +24,31 @@ from __future__ import annotations
 from dataclasses import replace
 
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.model import Bytes, IscsiSource, Source
+from blockmirror_driver.model import Bytes, BytesPerSecond, IscsiSource, Source
 
 #: Of a copy without a limit.
 BUF_SIZE = Bytes(32 << 20)
 #: Of one that follows the guest's latency. QEMU moves a whole buffer at once and pauses then: a
 #: copy that is slow is to be even, too.
 GENTLE_BUF_SIZE = Bytes(1 << 20)
+#: And what it may move at first, in bytes/s: what more does to the guest is learned by and by, and
+#: one second without a limit is enough for the longest writes of the whole copy.
+FIRST_BANDWIDTH = BytesPerSecond(32 << 20)
 
 
 def tuned(options: CopyOptions, destination: Source) -> CopyOptions:
-    """Return the options with a ``buf_size`` (bytes) for this destination; 0 is QEMU's own."""
-    return (
-        options if options.buf_size else replace(options, buf_size=_buffer(options, destination))
-    )
+    """Return the options with what suits this destination, and how the copy is to begin.
+
+    ``buf_size`` is in bytes, 0 is QEMU's own; ``bandwidth`` in bytes/s.
+    """
+    buf_size = options.buf_size or _buffer(options, destination)
+    return replace(options, buf_size=buf_size, bandwidth=_first(options))
+
+
+def _first(options: CopyOptions) -> BytesPerSecond:
+    if not options.latency_target:
+        return options.bandwidth
+    return min(options.bandwidth or FIRST_BANDWIDTH, FIRST_BANDWIDTH)
 
 
 def _buffer(options: CopyOptions, destination: Source) -> Bytes:

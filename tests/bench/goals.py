@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import enum
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -213,13 +214,22 @@ def _guests(samples: Sequence[Sample]) -> Iterator[Judged]:
                 if one.case == case and one.contender == by and one.writes and not one.error
             ]
             if mine:
-                slower = [one.p999_us / max(1, one.idle_p999_us) for one in mine]
+                slower = [one.p999_us / max(1, _idle_p999_us(samples, one)) for one in mine]
                 goal = f"{by}: the guest's p99.9 under twice the idle one"
                 yield Judged(goal, str(case), interval(slower), 2.0)
                 # The stall at the pivot is one of these writes, so it is no longer.
                 over = [(one.longest_us - one.idle_p999_us) / 1000 for one in mine]
                 goal = f"{by}: the guest's longest write over its idle p99.9, the pivot included"
                 yield Judged(goal, str(case), interval(over), 100.0, 'ms')
+
+
+def _idle_p999_us(samples: Sequence[Sample], sample: Sample) -> float:
+    """Of all contenders of its round: each was watched too shortly to tell a rare write."""
+    return statistics.median(
+        one.idle_p999_us
+        for one in samples
+        if (one.case, one.round) == (sample.case, sample.round) and one.idle_p999_us
+    )
 
 
 def _starts(starts: Sequence[dict[str, Any]]) -> Iterator[Judged]:

@@ -40,7 +40,7 @@ from tests.lab.volumes import KINDS, BackedVolume, RbdVolume, Volume
 DEV = 'vdb'
 _AFFECT_LIVE, _AFFECT_CONFIG = 1, 2
 #: Seconds that an idle writer is watched for the figures that a copy's are held against.
-_IDLE_S = 5.0
+_IDLE_S = 10.0
 _ZEROS = bytes(4 * MIB)
 
 

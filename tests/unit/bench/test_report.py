@@ -81,6 +81,14 @@ class GoalsTest(testtools.TestCase):
         ):
             self.assertEqual(verdict, found[goal, of], goal)
 
+    def test_a_guest_is_held_against_what_all_saw_of_it_before(self) -> None:
+        found = results()
+        for one in found.samples:
+            if one.contender == OURS and one.case == WRITES:
+                one.idle_p999_us = 100
+        goal = f"{OURS}: the guest's p99.9 under twice the idle one"
+        self.assertEqual(Verdict.MET, self.verdicts(found)[goal, str(WRITES)])
+
     def test_few_rounds_tell_nothing(self) -> None:
         self.assertEqual({Verdict.NOT_TOLD}, set(self.verdicts(results(3)).values()))
 
@@ -111,7 +119,7 @@ class ReportTest(testtools.TestCase):
     def test_the_tables_can_be_parsed(self) -> None:
         document = publish_doctree(text(results()), settings_overrides={'report_level': 5})
         self.assertEqual([], list(document.findall(nodes.system_message)))
-        self.assertEqual(11, len(list(document.findall(nodes.table))))
+        self.assertEqual(12, len(list(document.findall(nodes.table))))
 
     def test_nothing_was_measured(self) -> None:
         self.assertNotIn('list-table', text(Results()))

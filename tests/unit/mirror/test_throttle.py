@@ -105,6 +105,13 @@ class TestThrottle(testtools.TestCase):
         self.assertEqual(sorted(told), told)
         self.assertGreater(throttle.speed, 8 * MIB)
 
+    def test_rises_fast_only_far_below_the_target(self) -> None:
+        """The target is 20 ms, which 19 MiB/s make here."""
+        for speed, rise in ((4, 2), (12, 1.25), (17, None)):
+            throttle = Throttle(TARGET, NONE, BytesPerSecond(speed * MIB))
+            told = Storage(throttle).run(2)
+            self.assertEqual([] if rise is None else [int(speed * MIB * rise)], told)
+
     def test_readings_that_are_too_close_or_of_another_run(self) -> None:
         throttle = Throttle(Seconds(1e-9), NONE)
         for now, writes, cur in ((1.0, 10, 10), (1.5, 90, 20), (3.0, 5, 30), (4.0, 90, 1)):

@@ -36,17 +36,19 @@ ISCSI = IscsiSource('iqn.2026-01.example:target', 1, Host('storage.example'))
 
 class TuningTest(EngineTest):
     def test_what_suits_the_destination(self) -> None:
-        slow, gentle = BytesPerSecond(MIB), Seconds(0.01)
-        for options, destination, expected in (
-            (CopyOptions(), RBD, 32 * MIB),
-            (CopyOptions(), ISCSI, 0),
-            (CopyOptions(bandwidth=slow), RBD, 0),
-            (CopyOptions(latency_target=gentle), ISCSI, MIB),
-            (CopyOptions(latency_target=gentle, bandwidth=slow), RBD, MIB),
-            (CopyOptions(buf_size=Bytes(4096), bandwidth=slow), ISCSI, 4096),
+        slow, fast, gentle = BytesPerSecond(MIB), BytesPerSecond(900 * MIB), Seconds(0.01)
+        for options, destination, expected, first in (
+            (CopyOptions(), RBD, 32 * MIB, 0),
+            (CopyOptions(), ISCSI, 0, 0),
+            (CopyOptions(bandwidth=slow), RBD, 0, slow),
+            (CopyOptions(latency_target=gentle), ISCSI, MIB, 32 * MIB),
+            (CopyOptions(latency_target=gentle, bandwidth=fast), ISCSI, MIB, 32 * MIB),
+            (CopyOptions(latency_target=gentle, bandwidth=slow), RBD, MIB, slow),
+            (CopyOptions(latency_target=gentle, buf_size=Bytes(4096)), RBD, 4096, 32 * MIB),
+            (CopyOptions(buf_size=Bytes(4096), bandwidth=slow), ISCSI, 4096, slow),
         ):
-            found = tuned(options, destination)
-            self.assertEqual(replace(options, buf_size=Bytes(expected)), found)
+            wanted = replace(options, buf_size=Bytes(expected), bandwidth=BytesPerSecond(first))
+            self.assertEqual(wanted, tuned(options, destination))
 
     def test_the_hypervisor_is_told(self) -> None:
         self.mirror.start()
