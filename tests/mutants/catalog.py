@@ -119,7 +119,7 @@ MUTANTS = (
     Mutant(
         'P4', "another tool's job is pivoted, since ours was said to be ready",
         f'{_SWAP}/switch.py',
-        '            self._settlement.agree(mirror.domain, found.result())\n',
+        '            self._settlement.agree(mirror.domain, self._found(mirror, found))\n',
         '            found.result()\n',
         ('tests/unit/swap/test_runner.py',),
     ),
