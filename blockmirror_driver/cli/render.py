@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     # Late: the journal needs sqlite3, and `blockmirror xml` nothing of it.
     from blockmirror_driver.swap.duties import Duty
     from blockmirror_driver.swap.journal import Step
+    from blockmirror_driver.swap.owner import Owner
     from blockmirror_driver.swap.record import Outcome, SwapRecord
 
 
@@ -43,9 +44,14 @@ def moment(at: float) -> str:
 
 def owner(record: SwapRecord) -> str:
     """Return who runs the swap: a process, nobody any more, or none."""
-    if record.owner is None:
+    return process(record.owner)
+
+
+def process(found: Owner | None) -> str:
+    """Return who that is: a process, nobody any more, or none."""
+    if found is None:
         return 'none'
-    return f'pid {record.owner.pid}' if record.owner_alive else f'gone (pid {record.owner.pid})'
+    return f'pid {found.pid}' if found.is_alive else f'gone (pid {found.pid})'
 
 
 def percent(record: SwapRecord) -> str:

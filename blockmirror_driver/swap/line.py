@@ -54,6 +54,16 @@ def called(budget: Budget, running: Sequence[Claim], line: Sequence[Ticket]) -> 
     return stand(budget, running, line, ())[1]
 
 
+def waiting(
+    budget: Budget, running: Sequence[Claim], line: Sequence[Ticket]
+) -> tuple[tuple[Ticket, str], ...]:
+    """Return who waits and what for, the first first; of one who is called that is empty."""
+    return tuple(
+        (ticket, stand(budget, running, line[:place], ticket.wants)[0])
+        for place, ticket in enumerate(line)
+    )
+
+
 def shortage(budget: Budget, running: Sequence[Claim], wants: Sequence[Claim]) -> str:
     """Tell why some swaps do not fit beside others; empty if they do."""
     return next(iter(_reasons(budget, running, frozenset(), wants).values()), '')

@@ -97,6 +97,7 @@ CREATE TABLE ticket (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     owner TEXT NOT NULL,
     wants TEXT NOT NULL,
+    disks TEXT NOT NULL,
     at REAL NOT NULL
 ) STRICT;
 """

@@ -31,10 +31,18 @@ from blockmirror_driver.swap.owner import Owner
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One who waits, with one swap or with several that begin together."""
+    """One who waits, with one swap or with several that begin together.
+
+    :ivar disks: the name of the domain and the target of each disk, for people
+    :ivar since: seconds since the epoch
+    :ivar owner: the process that waits
+    """
 
     number: int
     wants: tuple[Claim, ...]
+    disks: tuple[tuple[str, str], ...] = ()
+    since: float = 0.0
+    owner: Owner | None = None
 
 
 class Tickets:
@@ -48,12 +56,13 @@ class Tickets:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def add(self, wants: Sequence[Claim]) -> int:
+    def add(self, wants: Sequence[Claim], disks: Sequence[tuple[str, str]] = ()) -> int:
         """Stand in line for this process; return the ticket's number."""
+        owner = rows.owner_text(Owner.current())
         with self._db.write(durable=False) as db:
             cursor = db.execute(
-                'INSERT INTO ticket (owner, wants, at) VALUES (?, ?, ?)',
-                (rows.owner_text(Owner.current()), _text(wants), time.time()),
+                'INSERT INTO ticket (owner, wants, disks, at) VALUES (?, ?, ?, ?)',
+                (owner, _text(wants), json.dumps(disks), time.time()),
             )
             return int(cursor.lastrowid or 0)
 
@@ -73,22 +82,24 @@ class Tickets:
             return ()
         with self._db.read() as db:
             found = db.execute(
-                'SELECT number, owner, wants FROM ticket ORDER BY number'
+                'SELECT number, owner, wants, disks, at FROM ticket ORDER BY number'
             ).fetchall()
-        gone = [number for number, owner, _wants in found if not _is_alive(owner)]
+        tickets = [_ticket(*row) for row in found]
+        gone = [one.number for one in tickets if one.owner is None or not one.owner.is_alive]
         if gone:
             self.remove(*gone)
-        return tuple(
-            Ticket(number, tuple(Claim(*each) for each in json.loads(wants)))
-            for number, _owner, wants in found
-            if number not in gone
-        )
+        return tuple(one for one in tickets if one.number not in gone)
 
 
 def _text(wants: Sequence[Claim]) -> str:
     return json.dumps([[one.backend, one.own] for one in wants])
 
 
-def _is_alive(text: str) -> bool:
-    owner = rows.owner_of(text)
-    return owner is not None and owner.is_alive
+def _ticket(number: int, owner: str, wants: str, disks: str, since: float) -> Ticket:
+    return Ticket(
+        number,
+        tuple(Claim(*each) for each in json.loads(wants)),
+        tuple((domain, dev) for domain, dev in json.loads(disks)),
+        since,
+        rows.owner_of(owner),
+    )

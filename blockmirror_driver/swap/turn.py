@@ -112,7 +112,7 @@ class Turn:
             view = self._look(wants)
             if view.grants is None:
                 self._refuse_if_late(view, wants)
-                self._stand(wants)
+                self._stand(wants, [(record.domain_name, record.dev) for record in records])
                 return None
             counts = self._budget.counts_bytes
             rows = tuple(
@@ -152,9 +152,9 @@ class Turn:
                 tell(f'waiting for its turn: {reason}')
             self._pause()
 
-    def _stand(self, wants: tuple[Claim, ...]) -> None:
+    def _stand(self, wants: tuple[Claim, ...], disks: Sequence[tuple[str, str]]) -> None:
         if not self.number:
-            self.number = self._tickets.add(wants)
+            self.number = self._tickets.add(wants, disks)
         elif wants != self._wants:
             self._tickets.change(self.number, wants)
         self._wants = wants

@@ -47,6 +47,10 @@ class BudgetTestCase(FaultTestCase):
         running = self.begun(guest, destination, '--budget-wait', 120, *options)
         running.wait_event(lambda event: 'waiting for its turn' in event.get('detail', ''))
         self.assertEqual({}, guest.domain.blockJobInfo('vda', 0) or {})
+        shown = self.command.run('waiting', '-f', 'json').json
+        mine = [row for row in shown if row['domain'] == guest.name]
+        self.assertIn(f'pid {running.process.pid}', [row['owner'] for row in mine])
+        self.assertEqual({'vda'}, {row['disk'] for row in mine})
         return running
 
 
@@ -77,6 +81,7 @@ class TurnTest(BudgetTestCase):
         self.hurry()
         self.assert_ok(first.wait())
         self.assert_ok(second.wait())
+        self.assertEqual([], self.command.run('waiting', '-f', 'json').json)
         self.assert_both_moved()
 
     def test_the_first_is_killed_while_the_second_waits(self) -> None:

@@ -48,6 +48,7 @@ COMMANDS = (
     'speed',
     'swap',
     'swap-group',
+    'waiting',
     'watch',
     'xml',
 )

@@ -318,8 +318,8 @@ class OrderTest(LineTestCase):
         self.journal.check()
         with self.journal.database.write() as db:
             db.execute(
-                'INSERT INTO ticket (owner, wants, at) VALUES (?, ?, 0)',
-                (rows.owner_text(DEAD), '[[null, 0]]'),
+                'INSERT INTO ticket (owner, wants, disks, at) VALUES (?, ?, ?, 0)',
+                (rows.owner_text(DEAD), '[[null, 0]]', '[]'),
             )
         self.begin(record())
         self.assertEqual((), Tickets(self.other.database).line())
