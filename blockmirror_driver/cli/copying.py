@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -108,9 +109,10 @@ class RunningCommand(RecordCommand):
                 parsed.attempt_interval,
                 lambda text: self.app.say(text, important=True),
             )
+            requests = itertools.chain([request], itertools.repeat(request.begun_anew()))
             try:
                 with Interrupts(attempts).installed():
-                    outcome = attempts.run(lambda: service.run(request, observer=observer))
+                    outcome = attempts.run(lambda: service.run(next(requests), observer=observer))
             except exception.BlockmirrorError as error:
                 last.close('error', str(error), getattr(error, 'swap_id', None))
                 raise

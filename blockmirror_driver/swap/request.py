@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.model import Disk
@@ -56,6 +56,10 @@ class SwapRequest:
     door: str = ''
     places: int = 1
     turn: int = 0
+
+    def begun_anew(self) -> SwapRequest:
+        """Return what another attempt asks for: the first may have written to the destination."""
+        return replace(self, options=replace(self.options, target_zeroed=False))
 
 
 class RecoverAction(enum.Enum):

@@ -25,6 +25,7 @@ from typing import Any
 
 from lxml import etree
 
+from blockmirror_driver import exception
 from blockmirror_driver.cli.app import BlockmirrorApp
 from blockmirror_driver.cli.blockcopy import Copy
 from blockmirror_driver.mirror.options import CopyOptions
@@ -114,6 +115,16 @@ class TestCopy(CopyTestCase):
         for argv, changes in cases:
             options = self.copy('/new.raw', *argv).options
             self.assertEqual(dataclasses.replace(plain, **changes), options, str(argv))
+
+    def test_another_attempt_does_not_take_it_for_zeroed(self) -> None:
+        self.service.row = fakes.record(SwapState.REVERTED)
+        self.service.result = exception.CopyFailed('reason')
+        self.service.result.swap_id = fakes.SWAP_ID
+        again = ('--attempts', '3', '--attempt-interval', '0.001')
+        ran = self.run_command('copy', 'guest', 'vda', '/new.raw', '--dest-is-zero', *again)
+        self.assertEqual(6, ran.code)
+        told = [one.options.target_zeroed for one in self.service.requests]
+        self.assertEqual([True, False, False], told)
 
     def test_the_destination_may_stand_anywhere(self) -> None:
         for argv in (
