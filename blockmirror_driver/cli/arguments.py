@@ -16,13 +16,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime as dt
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from blockmirror_driver import exception
-from blockmirror_driver.mirror.options import CONVERGENCE
+from blockmirror_driver.mirror.options import CONVERGENCE, CopyOptions
 from blockmirror_driver.model import parse_bytes
 
 _T = TypeVar('_T')
@@ -286,35 +287,11 @@ def add_times(group: argparse._ArgumentGroup) -> None:
 
 
 def copy_options(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Return what was given for ``CopyOptions.from_conf``; ``None`` is not given."""
-    names = (
-        'method',
-        'bandwidth',
-        'granularity',
-        'buf_size',
-        'synchronous_writes',
-        'shallow',
-        'reuse_external',
-        'transient_job',
-        'target_zeroed',
-        'decrypt',
-        'allow_larger',
-        'pivot_behind_libvirt',
-        'copy_timeout',
-        'pivot_timeout',
-        'abort_timeout',
-        'stall_after',
-        'stall_timeout',
-        'poll_interval',
-        'probe_timeout',
-        'convergence',
-        'convergence_window',
-        'latency_target',
-        'budget_wait',
-        'verify_contents',
-        'verify_pause',
-    )
-    return {name: getattr(parsed, name) for name in names}
+    """Return what was given for ``CopyOptions.from_conf``; ``None`` is not given.
+
+    An option of the command has the name of the field that it is for.
+    """
+    return {one.name: getattr(parsed, one.name, None) for one in dataclasses.fields(CopyOptions)}
 
 
 def add_attempts(parser: argparse.ArgumentParser) -> None:

@@ -193,25 +193,12 @@ def overrides(parsed: argparse.Namespace, *, exists: bool) -> dict[str, Any]:
         bandwidth *= MIB
     if bandwidth is not None and bandwidth > LARGEST:
         raise exception.UsageError(f'bandwidth must be less than {LARGEST // MIB}', hint=_HINT)
-    return {
-        'method': parsed.method,
+    # What virsh has no word against is not given where it is false.
+    return arguments.copy_options(parsed) | {
         'bandwidth': bandwidth,
-        'granularity': parsed.granularity,
-        'buf_size': parsed.buf_size,
-        'shallow': parsed.shallow,
         'synchronous_writes': parsed.synchronous_writes or None,
         'target_zeroed': parsed.target_zeroed or None,
         'reuse_external': parsed.reuse_external or exists,
-        'transient_job': parsed.transient_job,
-        'decrypt': parsed.decrypt,
-        'allow_larger': parsed.allow_larger,
-        'pivot_behind_libvirt': parsed.pivot_behind_libvirt,
-        'convergence': parsed.convergence,
-        'convergence_window': parsed.convergence_window,
-        'latency_target': parsed.latency_target,
-        'budget_wait': parsed.budget_wait,
-        'verify_contents': parsed.verify_contents,
-        'verify_pause': parsed.verify_pause,
         'copy_timeout': parsed.timeout,
         'abort_timeout': ASYNC_ABORT if parsed.asynchronous else None,
     }

@@ -163,11 +163,7 @@ class Swap(RunningCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         """Run the swap."""
-        options = CopyOptions.from_conf(
-            self.app.conf,
-            hold_until=parsed_args.hold_until,
-            **arguments.copy_options(parsed_args),
-        )
+        options = CopyOptions.from_conf(self.app.conf, **arguments.copy_options(parsed_args))
         disk = destination.from_arguments(parsed_args, parsed_args.disk, self.app)
         show_notes(self, disk)
         request = SwapRequest(

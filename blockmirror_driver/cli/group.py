@@ -75,6 +75,7 @@ class SwapGroup(TableCommand):
         )
         group.add_argument(
             '--quiesce',
+            dest='freeze',
             choices=('auto', 'always', 'never'),
             default='auto',
             help="freeze the file systems for the switch by the guest's agent: if it can (auto), "
@@ -98,7 +99,7 @@ class SwapGroup(TableCommand):
 
         requests = self._requests(parsed_args)
         group = Group([self.app.service.another() for _ in requests])
-        wishes = Wishes(parsed_args.quiesce, Seconds(parsed_args.quiesce_timeout))
+        wishes = Wishes(parsed_args.freeze, Seconds(parsed_args.quiesce_timeout))
         with progress.opened(self.app, parsed_args, display=False) as sinks:
 
             def observe(dev: str, event: SwapEvent) -> None:
