@@ -121,6 +121,37 @@ class GroupTest(LabTestCase):
         self.assert_all_survived(guest, *old)
 
     @pytest.mark.campaign
+    def test_one_that_waits_until_there_is_room_for_all(self) -> None:
+        """One of two places is free, which is not enough; both disks begin when both are."""
+        self.command.configure(max_concurrent_swaps=2)
+        source, destination = self.volume('file', filled=True), self.volume('nfs')
+        other = self.writing_guest(source)
+        first = self.command.start(
+            'swap', other.name, 'vda', self.connection(destination), '--hold', '--events', 'jsonl'
+        )
+        first.wait_state('held')
+        (row,) = self.command.run('list', '-f', 'json').json
+        guest, _old = self.travellers('file', 'nfs')
+        new = [self.volume('rbd'), self.volume('iscsi')]
+        group = self.command.start(
+            *self.argv(guest, *new), '--budget-wait', 120, '--events', 'jsonl'
+        )
+        group.wait_event(lambda event: 'waiting for its turn' in event.get('detail', ''))
+        shown = self.command.run('waiting', '-f', 'json').json
+        self.assertEqual([(1, 'vda'), (1, 'vdb')], [(one['place'], one['disk']) for one in shown])
+        self.assertIn('2 more are wanted', shown[0]['reason'])
+        self.assertEqual({}, guest.domain.blockJobInfo('vda', 0) or {})
+        self.assert_ok(self.command.run('pivot', row['swap_id']))
+        self.assert_ok(first.wait())
+        self.assert_ok(group.wait())
+        guest.wait_acked(60)
+        self.assert_on_all(guest, *new)
+        self.assert_on(other, destination)
+        self.assert_nothing_left()
+        self.assert_survived(other, destination)
+        self.assert_all_survived(guest, *new)
+
+    @pytest.mark.campaign
     def test_refused_as_a_whole(self) -> None:
         guest, old = self.travellers('file', 'file', agent=False)
         good, small = self.volume('rbd'), self.volume('nfs', SIZE - MIB)
