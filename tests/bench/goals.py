@@ -243,7 +243,8 @@ def _starts(starts: Sequence[dict[str, Any]]) -> Iterator[Judged]:
 
 
 def _beside(beside: Sequence[dict[str, Any]]) -> Iterator[Judged]:
-    single = [value for one in beside if one['swaps'] == 1 for value in one['threads']]
+    # Each swap is waited for in a thread of whoever asked for it.
+    single = [value - 1 for one in beside if one['swaps'] == 1 for value in one['threads']]
     for count in sorted({one['swaps'] for one in beside}):
         for goal, key, factor, bound, unit in (
             ('CPU of all swaps together', 'cpu_percent', 1.0, 1.0, '% of a core'),
@@ -254,8 +255,9 @@ def _beside(beside: Sequence[dict[str, Any]]) -> Iterator[Judged]:
                 yield Judged(goal, f'{count} side by side', interval(known), bound, unit)
         threads = values_of(beside, count, 'threads')
         if single and threads and count > 1:
-            more = interval([one - max(single) for one in threads])
-            yield Judged('threads over those of one swap', f'{count} side by side', more, 0.0)
+            more = interval([one - count - max(single) for one in threads])
+            goal = 'threads besides those that wait for a swap, over those of one swap'
+            yield Judged(goal, f'{count} side by side', more, 0.0)
 
 
 def values_of(
