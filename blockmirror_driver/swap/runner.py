@@ -198,7 +198,7 @@ class Runner:
             if self._swap.ending is Ending.FINISH:
                 self._ledger.advance(SwapState.CANCELLING, 'finishing without a pivot')
                 return self._abort(mirror)
-            self._gate.wait(mirror, self._inbox.pending, self._take_up)
+            self._gate.wait(mirror, self._pending, self._take_up)
             if (state := self._switch.ask(mirror)) is not JobState.READY:
                 return state
             # Only a certain refusal makes that a guest which dies now has not switched.

@@ -23,6 +23,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from unittest import mock
 
+import fixtures
+
 from blockmirror_driver import exception
 from blockmirror_driver.model import BytesPerSecond, Seconds
 from blockmirror_driver.swap import turn as turns
@@ -205,6 +207,15 @@ class ShareTest(AdmissionTestCase):
         self.world.run(bandwidth=BytesPerSecond(2 * MIB))
         row = self.world.record()
         self.assertEqual((2 * MIB, 0), (row.bandwidth, row.granted))
+
+    def test_while_the_destination_is_waited_for(self) -> None:
+        """What it does not need then is for the others."""
+        self.useFixture(fixtures.MockPatch('blockmirror_driver.swap.gate.FRESH', -1.0))
+        silent = exception.DestinationSilent('it did not answer in time')
+        self.hypervisor.fail('probe', None, *[silent] * 8)
+        self.world.later(6.0, lambda: self.occupy(bandwidth=6 * MIB))
+        self.assertEqual(0, self.world.run().exit_code)
+        self.assertEqual(([8 * MIB], [2 * MIB]), (self.begun_with(), self.speeds()))
 
     def test_while_it_copies(self) -> None:
         self.guest.ready_after = 40.0
