@@ -19,20 +19,34 @@ where a budget says how much all may move together.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
-from blockmirror_driver.mirror import copy_mode
+from blockmirror_driver.mirror import copy_mode, passthrough
 from blockmirror_driver.mirror.engine import Mirror
-from blockmirror_driver.mirror.options import SYNCHRONOUS
+from blockmirror_driver.mirror.options import SYNCHRONOUS, CopyOptions
 from blockmirror_driver.mirror.states import RUNNING
 from blockmirror_driver.mirror.throttle import INTERVAL, Throttle
 from blockmirror_driver.model import BytesPerSecond, Seconds
 from blockmirror_driver.swap.ledger import Ledger, Swap
+from blockmirror_driver.swap.request import Ending
 from blockmirror_driver.swap.sharing import EVERY, Sharing
 from blockmirror_driver.virt.connection import Hypervisor
 
 LOG = logging.getLogger(__name__)
+
+
+def begun_with(swap: Swap) -> CopyOptions:
+    """Return the options of the block job.
+
+    Of one that is left running nobody would lift the limit that it began with.
+    """
+    options = passthrough.options_for(swap.options)
+    if swap.ending is Ending.ASYNC:
+        return replace(options, latency_target=Seconds(0.0))
+    return options
 
 
 class Pace:

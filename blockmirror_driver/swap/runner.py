@@ -31,7 +31,7 @@ from blockmirror_driver.swap.gate import Gate
 from blockmirror_driver.swap.hold import Hold
 from blockmirror_driver.swap.journal import Journal
 from blockmirror_driver.swap.ledger import Ledger, Swap, view_of
-from blockmirror_driver.swap.pace import Pace
+from blockmirror_driver.swap.pace import Pace, begun_with
 from blockmirror_driver.swap.reconcile import Decision, Evidence, Job, Side, decide
 from blockmirror_driver.swap.record import Outcome
 from blockmirror_driver.swap.request import Ending, RequestKind
@@ -141,7 +141,7 @@ class Runner:
             self._swap.dev,
             source=self._swap.source.source,
             destination=self._swap.destination,
-            options=passthrough.options_for(self._swap.options),
+            options=begun_with(self._swap),
             on_change=self._ledger.on_change,
             clock=self._ledger.clock,
         )

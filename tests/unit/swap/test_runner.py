@@ -257,6 +257,13 @@ class TellingTest(WorldTestCase):
         self.assertIsNone(self.world.record().owner)
         self.assert_states('copying')
 
+    def test_only_one_that_is_followed_begins_slowly(self) -> None:
+        """Nobody would lift the limit of a copy that is left running."""
+        self.world.run(ending=Ending.FINISH, latency_target=0.01)
+        self.world.run(ending=Ending.ASYNC, latency_target=0.01)
+        begun = [args[2] for name, args in self.guest.calls if name == 'block_copy']
+        self.assertEqual([32 << 20, 0], begun)
+
     def test_left_running(self) -> None:
         for state, hold in ((SwapState.COPYING, False), (SwapState.HELD, True)):
             with self.subTest(state):
