@@ -30,10 +30,11 @@ SPARSE = '16 MiB of data'
 
 #: Contenders by name.
 LIMIT, DIRECT, VIRSH, NOVA = 'qemu-img', 'qemu-img -T none', 'virsh', 'Nova 34'
+CP, DD = 'cp', 'dd'
 OURS, RESIDENT, GENTLE = 'blockmirror', 'resident', 'latency target'
 LIMITED = f'at {BANDWIDTH // MIB} MiB/s'
 #: In the order of the tables.
-NAMES = (LIMIT, DIRECT, VIRSH, NOVA, OURS, RESIDENT, GENTLE)
+NAMES = (LIMIT, DIRECT, CP, DD, VIRSH, NOVA, OURS, RESIDENT, GENTLE)
 
 
 @dataclass(frozen=True)

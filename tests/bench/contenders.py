@@ -18,6 +18,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from tests.cloud.environment import SERVICES
 from tests.lab.guest.guest import Guest
 from tests.lab.lab import Lab
 from tests.lab.layout import LabError, write_private
-from tests.lab.volumes import Volume
+from tests.lab.volumes import FileVolume, Volume
 
 #: Seconds that one copy may take.
 DEADLINE = 900.0
@@ -132,6 +133,40 @@ class Direct(Limit):
     def fits(self, case: cases.Case) -> bool:
         """What a server holds is in no cache of ours."""
         return super().fits(case) and case.source == 'file'
+
+
+class Cp(Contender):
+    """What copies a file, holes left out, until it is on the disk."""
+
+    name = cases.CP
+    moves_guest = False
+
+    def fits(self, case: cases.Case) -> bool:
+        """Between two files."""
+        return super().fits(case) and (case.source, case.destination) == ('file', 'file')
+
+    def copy(self, guest: Guest, dev: str, source: Volume, destination: Volume) -> Took:
+        """Copy; nobody writes meanwhile."""
+        assert isinstance(source, FileVolume)
+        assert isinstance(destination, FileVolume)
+        begun = time.monotonic()
+        measured.run(self._argv(str(source.path), str(destination.path)), DEADLINE)
+        with destination.path.open('rb') as written:
+            os.fsync(written.fileno())
+        return Took(time.monotonic() - begun)
+
+    def _argv(self, source: str, destination: str) -> list[str]:
+        return ['cp', '--sparse=always', source, destination]
+
+
+class Dd(Cp):
+    """The same past the host's page cache, as the guest's disk is opened."""
+
+    name = cases.DD
+
+    def _argv(self, source: str, destination: str) -> list[str]:
+        flags = ['iflag=direct', 'oflag=direct', 'conv=notrunc,sparse', 'status=none']
+        return ['dd', f'if={source}', f'of={destination}', 'bs=4M', *flags]
 
 
 class Virsh(Contender):
@@ -273,4 +308,6 @@ def _disk(volume: Volume) -> Disk:
     return disk
 
 
-CONTENDERS: tuple[type[Contender], ...] = (Limit, Direct, Virsh, Nova, Ours, Resident, Gentle)
+CONTENDERS: tuple[type[Contender], ...] = (
+    Limit, Direct, Cp, Dd, Virsh, Nova, Ours, Resident, Gentle,
+)  # fmt: skip

@@ -214,7 +214,7 @@ def _guests(samples: Sequence[Sample]) -> Iterator[Judged]:
                 if one.case == case and one.contender == by and one.writes and not one.error
             ]
             if mine:
-                slower = [one.p999_us / max(1, _idle_p999_us(samples, one)) for one in mine]
+                slower = [slowed(samples, one) for one in mine]
                 goal = f"{by}: the guest's p99.9 under twice the idle one"
                 yield Judged(goal, str(case), interval(slower), 2.0)
                 # The stall at the pivot is one of these writes, so it is no longer.
@@ -223,13 +223,15 @@ def _guests(samples: Sequence[Sample]) -> Iterator[Judged]:
                 yield Judged(goal, str(case), interval(over), 100.0, 'ms')
 
 
-def _idle_p999_us(samples: Sequence[Sample], sample: Sample) -> float:
-    """Of all contenders of its round: each was watched too shortly to tell a rare write."""
-    return statistics.median(
-        one.idle_p999_us
-        for one in samples
-        if (one.case, one.round) == (sample.case, sample.round) and one.idle_p999_us
+def slowed(samples: Sequence[Sample], sample: Sample) -> float:
+    """The 99.9th percentile of a guest's writes during the copy, over the idle one.
+
+    That is of all contenders of its round: each was watched too shortly to tell a rare write.
+    """
+    idle = statistics.median(
+        one.idle_p999_us for one in samples if (one.case, one.round) == (sample.case, sample.round)
     )
+    return sample.p999_us / max(1.0, idle)
 
 
 def _starts(starts: Sequence[dict[str, Any]]) -> Iterator[Judged]:

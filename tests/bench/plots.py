@@ -32,7 +32,7 @@ from tests.bench.cases import (
     Case,
     Sample,
 )
-from tests.bench.goals import compared, values_of
+from tests.bench.goals import compared, slowed, values_of
 from tests.bench.results import Results
 
 
@@ -93,7 +93,7 @@ def _guest(samples: Sequence[Sample]) -> str:
         marks = []
         for by in NAMES:
             found = sorted(
-                one.p999_us / max(1, one.idle_p999_us)
+                slowed(samples, one)
                 for one in samples
                 if (one.case, one.contender) == (case, by) and one.p999_us
             )
