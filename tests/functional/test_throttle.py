@@ -47,6 +47,27 @@ class ThrottleTest(FaultTestCase):
         self.assert_on(guest, destination)
 
     @pytest.mark.campaign
+    def test_it_begins_slowly_and_is_let_go(self) -> None:
+        """What more than 32 MiB/s does to the guest is not known before."""
+        source, destination = self.volume('file', filled=True), self.volume('rbd')
+        guest = self.writing_guest(source)
+        running = self.command.start(
+            'swap', guest.name, 'vda', self.connection(destination), '--latency-target', 3600
+        )
+        seen: list[int] = []
+        wait_until(lambda: self.noted(guest, seen) >= 64 * MIB, 60, 'the limit has been doubled')
+        self.assertEqual(32 * MIB, seen[0])
+        self.assert_ok(running.wait())
+        self.assert_moved(guest, destination)
+
+    def noted(self, guest: Guest, seen: list[int]) -> int:
+        """The last limit that a job was seen with, 0 before there is one; appended when new."""
+        job = guest.domain.blockJobInfo('vda', _BYTES) or {}
+        if job and job['bandwidth'] not in seen:
+            seen.append(int(job['bandwidth']))
+        return seen[-1] if seen else 0
+
+    @pytest.mark.campaign
     def test_a_target_that_is_always_met(self) -> None:
         """Nothing is touched, nor is the limit that an operator gave."""
         source, destination = self.volume('nfs', filled=True), self.volume('iscsi')
