@@ -314,12 +314,13 @@ class Watch:
         if job is None or job.type != ev.JOB_TYPE_COPY:
             self.read()
             return
-        if is_unready(job):
+        unready = is_unready(job)
+        if unready:
             self._not_ready_at = asked
-        elif self._near_end:
-            self.read()
-            return
         self._measure(ev.Reading(at=Seconds(asked), guest='running', job=job))
+        # Also when the end is known to be near just now: it may come before the next look.
+        if self._near_end and not unready:
+            self.read()
 
     def _measure(self, reading: ev.Reading) -> None:
         assert reading.job is not None

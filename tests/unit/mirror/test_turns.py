@@ -83,6 +83,14 @@ class TurnsTest(EngineTest):
             self.assertLessEqual(age, 1.0, f'of many: {many}')
             self.domain.ends()
 
+    def test_a_copy_that_is_over_as_soon_as_its_end_is_known_to_be_near(self) -> None:
+        self.mirror.start()
+        for moment, cur in ((0.4, 200), (1.4, 650), (2.1, 960)):
+            self.domain.later(moment, lambda cur=cur: self.domain.moves(cur, 1000))
+        self.domain.later(2.3, self.becomes_ready)
+        self.mirror.wait({JobState.READY}, look_every=None)
+        self.assertLessEqual(self.clock() - self.mirror.answered_since, 1.0)
+
     def test_a_cursor_that_libvirt_holds_back_takes_the_place_of_a_reading(self) -> None:
         """All is moved, and QEMU pauses to keep to a limit before it says READY."""
         self.crowd()
