@@ -82,7 +82,8 @@ target.
 The copy begins with 32 MiB/s. While the guest's writes take longer it is slowed down, to 1 MiB/s
 at the least and never to less than the guest dirties; while they don't it may go faster, up to
 ``bandwidth``. Say what they take
-without a copy, and half of that again. ``buf_size`` is 1 MiB then where it is not set.
+without a copy, and half of that again. Where they take longer than that without the copy, too, it
+may cost them half as much again as that. ``buf_size`` is 1 MiB then where it is not set.
 """,
     ),
     cfg.BoolOpt(

@@ -17,10 +17,14 @@ Storage that is saturated makes everybody wait, the guest's writes too. So the l
 its writes take: above the target it is cut by a factor, below it is raised by a smaller one. A
 fast cut and a slow rise settle, as they do where networks are congested. Far below the target, or
 where nobody writes, the rise is fast, too: the copy begins slowly (:mod:`.tuning`).
+
+Where even the slowest copy does not help it is not the copy that they wait for: then what they
+take beside it is what the copy is held against.
 """
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 
 from blockmirror_driver.model import BytesPerSecond, Seconds
@@ -34,11 +38,14 @@ FLOOR = BytesPerSecond(1 << 20)
 _AHEAD = 1.25
 _CUT, _DEEP_CUT, _RISE, _FAST_RISE = 0.7, 0.4, 1.25, 2.0
 #: Of the target: what is worth a rise, and a fast one.
-_CALM, _UNDISTURBED = 0.8, 0.5
+_CALM, _FAR = 0.8, 0.5
 #: Fewer writes within an interval say nothing.
 _FEWEST = 3
 #: A change that is smaller is not worth a call.
 _WORTH = 0.1
+#: So many judgements in a row at the floor tell what the writes take without the copy, which is
+#: believed for so many seconds; so much longer may they take with it.
+_AT_FLOOR, _BELIEVED, _ALLOWED = 5, 60.0, 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,10 @@ class Throttle:
         self._target = target
         self._ceiling = ceiling
         self._mark: _Mark | None = None
+        self._at_floor: list[float] = []
+        self._believed_until = 0.0
+        #: What writes take without the copy, seconds, where that is more than the target; or 0.
+        self.undisturbed = Seconds(0.0)
         #: The limit in force, bytes/s; 0 is none.
         self.speed = speed
         #: What a write took in the last interval, seconds; 0 when there were too few.
@@ -94,6 +105,7 @@ class Throttle:
         writes = counters.writes - mark.counters.writes
         spent = counters.seconds - mark.counters.seconds
         self.latency = Seconds(spent / writes if writes >= _FEWEST else 0.0)
+        self._learn(now)
         rate = (cur - mark.cur) / (now - mark.at)
         wanted = self._wanted(rate, dirty_rate)
         if abs(wanted - self.speed) <= _WORTH * max(wanted, self.speed):
@@ -101,15 +113,28 @@ class Throttle:
         self.speed = BytesPerSecond(int(wanted))
         return self.speed
 
+    def _learn(self, now: float) -> None:
+        """Take note of what writes take while next to nothing is copied."""
+        if self.undisturbed and now >= self._believed_until:
+            self.undisturbed = Seconds(0.0)
+        if not 0 < self.speed <= (1 + _WORTH) * FLOOR or self.latency <= self._target:
+            self._at_floor.clear()
+            return
+        self._at_floor.append(self.latency)
+        if len(self._at_floor) >= _AT_FLOOR:
+            self.undisturbed = Seconds(statistics.median(self._at_floor))
+            self._believed_until = now + _BELIEVED
+            self._at_floor.clear()
+
     def _wanted(self, rate: float, dirty_rate: float) -> float:
-        if self.latency > self._target:
-            cut = _DEEP_CUT if self.latency > 2 * self._target else _CUT
+        target = max(self._target, _ALLOWED * self.undisturbed)
+        if self.latency > target:
+            cut = _DEEP_CUT if self.latency > 2 * target else _CUT
             base = min(self.speed, max(rate, FLOOR)) if self.speed else rate
             wanted = max(FLOOR, _AHEAD * dirty_rate, base * cut)
             return min(wanted, self._ceiling) if self._ceiling else wanted
         # A limit that does not bind any more says that something else does.
-        if self.latency > _CALM * self._target or not self.speed or rate < self.speed / 2:
+        if self.latency > _CALM * target or not self.speed or rate < self.speed / 2:
             return self.speed
-        undisturbed = self.latency < _UNDISTURBED * self._target
-        wanted = self.speed * (_FAST_RISE if undisturbed else _RISE)
+        wanted = self.speed * (_FAST_RISE if self.latency < _FAR * target else _RISE)
         return min(wanted, self._ceiling) if self._ceiling else wanted

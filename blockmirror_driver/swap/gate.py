@@ -130,7 +130,7 @@ class Gate:
                 copy.size(blockdev.of(destination, 'probe'), timeout, in_use=True)
                 return True
             domain = self._hypervisor.domain(self._swap.domain_uuid)
-            self._hypervisor.probe(destination, like=domain, timeout=timeout)
+            self._hypervisor.probe(destination, like=domain, timeout=timeout, lingers=True)
         except exception.SecretUnavailable as error:
             LOG.warning('Swap %s: the destination can not be asked: %s', self._swap.id, error)
             return instead()

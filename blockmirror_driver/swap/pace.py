@@ -63,6 +63,8 @@ class Pace:
         self._done = swap.options.convergence != SYNCHRONOUS
         self._throttle: Throttle | None = None
         self._looked = -INTERVAL
+        #: Whether it was said that the target can't be met.
+        self._told = False
 
     @property
     def ceiling(self) -> BytesPerSecond:
@@ -189,8 +191,17 @@ class Pace:
                     speed,
                 )
                 mirror.throttle(speed)
+            self._tell_of_target(self._throttle)
         except exception.BlockmirrorError as error:
             LOG.warning('Swap %s: its speed does not follow the guest: %s', self._swap.id, error)
+
+    def _tell_of_target(self, throttle: Throttle) -> None:
+        if throttle.undisturbed and not self._told:
+            self._told = True
+            self._ledger.note(
+                f"the guest's writes take {1000 * throttle.undisturbed:.1f} ms without the copy, "
+                'which is more than latency_target: they may take half of that again'
+            )
 
     def _make_synchronous(self) -> None:
         try:

@@ -51,10 +51,11 @@ _ROUNDS = 6
 #: What is measured, in this order; a quick run has the first two.
 _PARTS = ('start', 'copies', 'tuned', 'limited', 'sizes', 'beside')
 _QUICK_PARTS = 2
-#: GiB of volumes that all hold the same data, on those pairs that tell of holes, by whom.
+#: GiB of volumes that all hold the same data, on those pairs that tell of holes.
 _GIB = (1, 4, 32)
 _TELLING = (('file', 'file'), ('file', 'rbd'), ('rbd', 'iscsi'))
-_SIZED_BY = (LIMIT, VIRSH, OURS)
+#: By whom volumes are copied that are not full: one of each kind tells what becomes of them.
+_BRIEFLY_BY = (LIMIT, VIRSH, OURS)
 _STARTS, _QUICK_STARTS = 15, 8
 #: So few pairs that there is time for six rounds: in a quick run, with a guest that writes, and
 #: with a limit.
@@ -158,7 +159,10 @@ class _Run:
             rounds = _QUICK_STARTS if options.quick else _STARTS
             starts.measure(rounds, lambda told: keep(START, told))
         if 'copies' in parts:
-            self._copies(_cases(options), options.by or NAMES)
+            cases = _cases(options)
+            self._copies([one for one in cases if one.content == 'full'], options.by or NAMES)
+            others = [one for one in cases if one.content != 'full']
+            self._copies(others, options.by or _BRIEFLY_BY)
         if 'tuned' in parts:
             self._tuned()
         if 'limited' in parts:
@@ -166,7 +170,7 @@ class _Run:
         if 'sizes' in parts:
             sizes = [int(one) * 1024 * MIB for one in options.gib or _GIB]
             cases = [Case(*pair, SPARSE, False, size) for pair in _TELLING for size in sizes]
-            self._copies(cases, options.by or _SIZED_BY)
+            self._copies(cases, options.by or _BRIEFLY_BY)
         if 'beside' in parts:
             counts = [int(one) for one in options.counts or beside.COUNTS]
             beside.run(self.lab, counts, lambda told: keep(BESIDE, told))

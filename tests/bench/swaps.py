@@ -101,6 +101,7 @@ class Swaps:
                 try:
                     self._measure(sample, way, source)
                 except LabError as error:
+                    _end_if_told(error)
                     sample.error = str(error)
                     self._end_guest()
                 self._keep(sample)
@@ -192,6 +193,15 @@ class Swaps:
         # After a failure the guest is ended instead.
         guest.domain.detachDeviceFlags(_disk_of(guest), flags)
         wait_until(lambda: f"dev='{DEV}'" not in guest.domain.XMLDesc(0), 60, f'{DEV} goes')
+
+
+def _end_if_told(error: BaseException) -> None:
+    """What fails while an interrupted copy is cleaned up must not hide that it was interrupted."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, SystemExit | KeyboardInterrupt):
+            raise cause
+        cause = cause.__context__
 
 
 def fill(volume: Volume, case: Case, number: int) -> None:
