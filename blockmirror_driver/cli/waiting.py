@@ -19,10 +19,6 @@ import argparse
 
 from blockmirror_driver.cli import render
 from blockmirror_driver.cli.base import TableCommand
-from blockmirror_driver.swap import budget as budgets
-from blockmirror_driver.swap import line
-from blockmirror_driver.swap.budget import Budget
-from blockmirror_driver.swap.tickets import Tickets
 
 _COLUMNS = ('place', 'domain', 'disk', 'since', 'owner', 'reason')
 _CALLED = 'it is its turn: the others give way to it'
@@ -40,7 +36,12 @@ class Waiting(TableCommand):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
         """Read the journal, and hold it against the limits of the configuration."""
-        journal, limits = self.app.journal, Budget.from_conf(self.app.conf)
+        # Late: --help needs no database.
+        from blockmirror_driver.swap import budget as budgets
+        from blockmirror_driver.swap import line
+        from blockmirror_driver.swap.tickets import Tickets
+
+        journal, limits = self.app.journal, budgets.Budget.from_conf(self.app.conf)
         running = tuple(budgets.claims(journal, limits).values())
         found = line.waiting(limits, running, Tickets(journal.database).line())
         rows: list[tuple[object, ...]] = [
