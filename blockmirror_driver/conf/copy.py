@@ -62,8 +62,8 @@ Possible values: 0, or a power of two from 512 to 67108864.
         min=0,
         help="""
 Bytes of data in flight between source and destination, which QEMU needs as memory for as long
-as the copy runs. 0 is 32 MiB for a copy without a limit, 1 MiB with ``latency_target``, and
-QEMU's own 16 MiB to iscsi or with a limit.
+as the copy runs. 0 is 32 MiB for a copy without a limit of a guest that did not write while the
+destination was opened, 1 MiB with ``latency_target``, and else, as to iscsi, QEMU's own 16 MiB.
 
 QEMU moves a sixteenth of it by one request, and 1 MiB at the least. The larger they are, the
 longer has a guest to wait that writes meanwhile; see ``latency_target``. To files, rbd and nfs

@@ -26,7 +26,10 @@ from dataclasses import replace
 from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.model import Bytes, BytesPerSecond, IscsiSource, Source
 
-#: Of a copy without a limit.
+#: QEMU's default of ``buf-size`` (block/mirror.c), which it moves before it pauses to keep to a
+#: bandwidth.
+DEFAULT_BUF_SIZE = Bytes(16 << 20)
+#: Of a copy without a limit, of a guest that is idle.
 BUF_SIZE = Bytes(32 << 20)
 #: Of one that follows the guest's latency. QEMU moves a whole buffer at once and pauses then: a
 #: copy that is slow is to be even, too.
@@ -43,6 +46,16 @@ def tuned(options: CopyOptions, destination: Source) -> CopyOptions:
     """
     buf_size = options.buf_size or _buffer(options, destination)
     return replace(options, buf_size=buf_size, bandwidth=_first(options))
+
+
+def calm(options: CopyOptions, destination: Source) -> CopyOptions:
+    """Return the options for a guest that writes: no more in flight than by QEMU's default.
+
+    A write of the guest waits for what is in flight. What was asked for stays.
+    """
+    if tuned(options, destination).buf_size <= DEFAULT_BUF_SIZE or options.buf_size:
+        return options
+    return replace(options, buf_size=DEFAULT_BUF_SIZE)
 
 
 def _first(options: CopyOptions) -> BytesPerSecond:

@@ -43,6 +43,7 @@ from blockmirror_driver.mirror.options import CopyOptions
 from blockmirror_driver.mirror.progress import ProgressMeter
 from blockmirror_driver.mirror.snapshot import MirrorSnapshot, snapshot
 from blockmirror_driver.mirror.states import TERMINAL, JobState
+from blockmirror_driver.mirror.tuning import DEFAULT_BUF_SIZE
 from blockmirror_driver.mirror.turns import IMPATIENCE, TURNS
 from blockmirror_driver.mirror.witness import Witness, is_unready
 from blockmirror_driver.model import BytesPerSecond, Seconds
@@ -57,9 +58,6 @@ if TYPE_CHECKING:
 SOON = 0.5
 #: The least time (seconds) between two reports of mere progress.
 REPORT_INTERVAL = 0.5
-#: QEMU's default of ``buf-size`` (block/mirror.c), which it moves before it pauses to
-#: keep to a bandwidth.
-DEFAULT_BUF_SIZE = 16 * 1024 * 1024
 #: What our requests are called in the list of hanging calls.
 _REQUESTS = frozenset({'blockCopy', 'blockRebase', 'blockJobAbort'})
 #: ``VIR_ERR_OPERATION_INVALID``: the answer to a second abort; ``VIR_ERR_INVALID_ARG``:

@@ -26,6 +26,7 @@ from blockmirror_driver.model import Bytes, Disk, Seconds
 from blockmirror_driver.swap import checks, opening, thin
 from blockmirror_driver.swap.checks import Check, Subject
 from blockmirror_driver.swap.owner import planner_name
+from blockmirror_driver.swap.pressure import Pressure
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.connection import Hypervisor
 from blockmirror_driver.virt.secrets import SecretLifetime
@@ -98,7 +99,12 @@ class Planner:
             found += self._extra(subject)
         probed_at = None
         if subject.live is not None and all(check.passed is not False for check in found):
+            assert subject.domain is not None
+            pressure = Pressure(subject.domain, request.dev)
             found += self._probe(subject)
+            told, options = pressure.judge(request.options, request.destination.source)
+            found += told
+            request = replace(request, options=options)
             probed_at = Seconds(time.monotonic())
             if any(check.passed is False for check in found):
                 # A volume that is not wanted may be deleted next.

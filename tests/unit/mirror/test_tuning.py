@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.mirror.tuning import tuned
+from blockmirror_driver.mirror.tuning import calm, tuned
 from blockmirror_driver.model import (
     Bytes,
     BytesPerSecond,
@@ -49,6 +49,17 @@ class TuningTest(EngineTest):
         ):
             wanted = replace(options, buf_size=Bytes(expected), bandwidth=BytesPerSecond(first))
             self.assertEqual(wanted, tuned(options, destination))
+
+    def test_what_suits_a_guest_that_writes(self) -> None:
+        slow, own = BytesPerSecond(MIB), Bytes(64 * MIB)
+        self.assertEqual(CopyOptions(buf_size=Bytes(16 * MIB)), calm(CopyOptions(), RBD))
+        for options, destination in (
+            (CopyOptions(), ISCSI),
+            (CopyOptions(bandwidth=slow), RBD),
+            (CopyOptions(latency_target=Seconds(0.01)), RBD),
+            (CopyOptions(buf_size=own), RBD),
+        ):
+            self.assertEqual(options, calm(options, destination))
 
     def test_the_hypervisor_is_told(self) -> None:
         self.mirror.start()

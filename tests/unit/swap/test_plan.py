@@ -39,6 +39,7 @@ from blockmirror_driver.swap.owner import is_living_planner
 from blockmirror_driver.swap.plan import Plan
 from blockmirror_driver.swap.states import SwapState
 from blockmirror_driver.virt.capabilities import Versions
+from blockmirror_driver.virt.counters import WriteCounters
 from blockmirror_driver.virt.domain import JobInfo
 from blockmirror_driver.virt.probe import ProbeResult
 from tests.unit.swap.guest import DESTINATION, DEV, OTHER, SIZE, SOURCE, Guest
@@ -69,6 +70,7 @@ IDS = [
     'image',
     'destination-opens',
     'size',
+    'in-flight',
 ]
 LOCAL = Disk(source=FileSource('/volumes/new'))
 
@@ -114,6 +116,28 @@ class PlanTest(PlanTestCase):
         self.assertEqual(set(), changing & {name for name, _args in self.guest.calls})
         self.assertEqual(set(), self.secrets.kept)
         self.assertEqual((SIZE, 'guest'), (plan.size, plan.domain_name))
+
+    def test_a_guest_that_writes_has_less_in_its_way(self) -> None:
+        self.assert_passes('in-flight', '32.0 MiB')
+        self.assertEqual(0, self.plan().request.options.buf_size)
+        self.hypervisor.on('probe', self._write)
+        self.assert_passes('in-flight', '16.0 MiB only, since the guest writes')
+        plan = self.plan()
+        self.assertEqual(16 << 20, plan.request.options.buf_size)
+        self.world.run()
+        self.assertEqual(
+            [16 << 20], [args[4] for name, args in self.guest.calls if name == 'block_copy']
+        )
+
+    def test_nothing_is_said_of_it_where_it_makes_no_difference(self) -> None:
+        asked = replace(self.world.request.options, buf_size=Bytes(64 << 20))
+        self.assertNotIn('in-flight', [check.id for check in self.plan(options=asked).checks])
+        self.guest.fail('write_counters', exception.HypervisorUnavailable('away'))
+        self.assertNotIn('in-flight', [check.id for check in self.plan().checks])
+
+    def _write(self) -> None:
+        before = self.guest.written
+        self.guest.written = WriteCounters(before.writes + 3, before.seconds)
 
     def test_the_probe_is_left_out_when_a_cheaper_check_failed(self) -> None:
         self.guest.jobs[DEV] = _job()

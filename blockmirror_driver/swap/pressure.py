@@ -1,0 +1,64 @@
+# Copyright the Blockmirror contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""How much a copy may have in flight beside a guest that writes.
+
+A swap opens its destination elsewhere before it copies, which takes a moment. A guest that writes
+within it will write while it is copied, too, and each of its writes waits for what is in flight.
+"""
+
+from __future__ import annotations
+
+from oslo_log import log as logging
+
+from blockmirror_driver import exception
+from blockmirror_driver.mirror import tuning
+from blockmirror_driver.mirror.options import CopyOptions
+from blockmirror_driver.model import Source, format_bytes
+from blockmirror_driver.swap.checks import Check, passed
+from blockmirror_driver.virt.domain import Domain
+
+LOG = logging.getLogger(__name__)
+
+
+class Pressure:
+    """Of one disk, from its making to :meth:`judge`. One thread uses it."""
+
+    def __init__(self, domain: Domain, dev: str) -> None:
+        self._domain = domain
+        self._dev = dev
+        self._before = self._writes()
+
+    def judge(self, options: CopyOptions, destination: Source) -> tuple[list[Check], CopyOptions]:
+        """Return the check ``in-flight``, which refuses nothing, and the options that suit.
+
+        No check where it makes no difference, or where libvirt does not tell.
+        """
+        calm, after = tuning.calm(options, destination), self._writes()
+        if calm == options or self._before is None or after is None:
+            return [], options
+        written = after - self._before
+        if not written:
+            size = format_bytes(tuning.tuned(options, destination).buf_size)
+            return [
+                passed('in-flight', f'{size}, since the guest did not write just now')
+            ], options
+        size = format_bytes(calm.buf_size)
+        return [passed('in-flight', f'{size} only, since the guest writes')], calm
+
+    def _writes(self) -> int | None:
+        try:
+            return self._domain.write_counters(self._dev).writes
+        except exception.BlockmirrorError as error:
+            LOG.debug('what %s writes is not known: %s', self._domain.name, error)
+            return None
