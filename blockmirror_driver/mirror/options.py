@@ -63,6 +63,8 @@ class CopyOptions:
     ``allow_larger`` takes a larger destination, of which the guest sees as much as before.
     ``target_zeroed``: the destination reads as zeroes all over, so that none are written; it is
     looked at before.
+    ``calm``: the guest writes, so that no more is to be in flight than by QEMU's default; the plan
+    finds out.
     ``quiesce``: the guest's file systems may be frozen for the end of it, as a group does.
     ``convergence`` is what to do when a copy gained next to nothing on the guest within
     ``convergence_window``: ``go-on``, ``abort``, or ``synchronous``: have the running copy send
@@ -93,6 +95,7 @@ class CopyOptions:
     allow_larger: bool = False
     pivot_behind_libvirt: bool = False
     quiesce: bool = False
+    calm: bool = False
     target_zeroed: bool = False
     latency_target: Seconds = Seconds(0.0)
     verify_contents: bool = False

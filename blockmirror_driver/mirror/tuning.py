@@ -48,16 +48,6 @@ def tuned(options: CopyOptions, destination: Source) -> CopyOptions:
     return replace(options, buf_size=buf_size, bandwidth=_first(options))
 
 
-def calm(options: CopyOptions, destination: Source) -> CopyOptions:
-    """Return the options for a guest that writes: no more in flight than by QEMU's default.
-
-    A write of the guest waits for what is in flight. What was asked for stays.
-    """
-    if tuned(options, destination).buf_size <= DEFAULT_BUF_SIZE or options.buf_size:
-        return options
-    return replace(options, buf_size=DEFAULT_BUF_SIZE)
-
-
 def _first(options: CopyOptions) -> BytesPerSecond:
     if not options.latency_target:
         return options.bandwidth
@@ -67,6 +57,7 @@ def _first(options: CopyOptions) -> BytesPerSecond:
 def _buffer(options: CopyOptions, destination: Source) -> Bytes:
     if options.latency_target:
         return GENTLE_BUF_SIZE
-    if options.bandwidth or isinstance(destination, IscsiSource):
+    # A write of the guest waits for what is in flight.
+    if options.bandwidth or options.calm or isinstance(destination, IscsiSource):
         return Bytes(0)
     return BUF_SIZE

@@ -19,6 +19,8 @@ within it will write while it is copied, too, and each of its writes waits for w
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from oslo_log import log as logging
 
 from blockmirror_driver import exception
@@ -44,17 +46,16 @@ class Pressure:
 
         No check where it makes no difference, or where libvirt does not tell.
         """
-        calm, after = tuning.calm(options, destination), self._writes()
-        if calm == options or self._before is None or after is None:
+        calm, after = replace(options, calm=True), self._writes()
+        usual = tuning.tuned(options, destination).buf_size
+        differs = usual != tuning.tuned(calm, destination).buf_size and options.method != 'rebase'
+        if not differs or self._before is None or after is None:
             return [], options
-        written = after - self._before
-        if not written:
-            size = format_bytes(tuning.tuned(options, destination).buf_size)
-            return [
-                passed('in-flight', f'{size}, since the guest did not write just now')
-            ], options
-        size = format_bytes(calm.buf_size)
-        return [passed('in-flight', f'{size} only, since the guest writes')], calm
+        if after == self._before:
+            told = f'{format_bytes(usual)}, since the guest did not write just now'
+            return [passed('in-flight', told)], options
+        told = f'{format_bytes(tuning.DEFAULT_BUF_SIZE)} only, since the guest writes'
+        return [passed('in-flight', told)], calm
 
     def _writes(self) -> int | None:
         try:

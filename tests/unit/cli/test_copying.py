@@ -71,7 +71,7 @@ class TestSwap(fakes.CommandTestCase):
     def test_every_copy_option(self) -> None:
         names = {f.name for f in dataclasses.fields(CopyOptions)}
         # These have tests of their own.
-        self.assertEqual(names, {*OPTIONS, 'hold_until', 'quiesce'})
+        self.assertEqual(names, {*OPTIONS, 'hold_until', 'quiesce', 'calm'})
         for name, (argv, value) in OPTIONS.items():
             self.service.requests.clear()
             ran = self.swap(*argv)

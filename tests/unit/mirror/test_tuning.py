@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.mirror.tuning import calm, tuned
+from blockmirror_driver.mirror.tuning import tuned
 from blockmirror_driver.model import (
     Bytes,
     BytesPerSecond,
@@ -40,6 +40,9 @@ class TuningTest(EngineTest):
         for options, destination, expected, first in (
             (CopyOptions(), RBD, 32 * MIB, 0),
             (CopyOptions(), ISCSI, 0, 0),
+            (CopyOptions(calm=True), RBD, 0, 0),
+            (CopyOptions(calm=True, buf_size=Bytes(4096)), RBD, 4096, 0),
+            (CopyOptions(calm=True, latency_target=gentle), RBD, MIB, 32 * MIB),
             (CopyOptions(bandwidth=slow), RBD, 0, slow),
             (CopyOptions(latency_target=gentle), ISCSI, MIB, 32 * MIB),
             (CopyOptions(latency_target=gentle, bandwidth=fast), ISCSI, MIB, 32 * MIB),
@@ -49,17 +52,6 @@ class TuningTest(EngineTest):
         ):
             wanted = replace(options, buf_size=Bytes(expected), bandwidth=BytesPerSecond(first))
             self.assertEqual(wanted, tuned(options, destination))
-
-    def test_what_suits_a_guest_that_writes(self) -> None:
-        slow, own = BytesPerSecond(MIB), Bytes(64 * MIB)
-        self.assertEqual(CopyOptions(buf_size=Bytes(16 * MIB)), calm(CopyOptions(), RBD))
-        for options, destination in (
-            (CopyOptions(), ISCSI),
-            (CopyOptions(bandwidth=slow), RBD),
-            (CopyOptions(latency_target=Seconds(0.01)), RBD),
-            (CopyOptions(buf_size=own), RBD),
-        ):
-            self.assertEqual(options, calm(options, destination))
 
     def test_the_hypervisor_is_told(self) -> None:
         self.mirror.start()

@@ -119,21 +119,29 @@ class PlanTest(PlanTestCase):
 
     def test_a_guest_that_writes_has_less_in_its_way(self) -> None:
         self.assert_passes('in-flight', '32.0 MiB')
-        self.assertEqual(0, self.plan().request.options.buf_size)
+        self.assertFalse(self.plan().request.options.calm)
         self.hypervisor.on('probe', self._write)
         self.assert_passes('in-flight', '16.0 MiB only, since the guest writes')
         plan = self.plan()
-        self.assertEqual(16 << 20, plan.request.options.buf_size)
+        self.assertEqual((True, 0), (plan.request.options.calm, plan.request.options.buf_size))
         self.world.run()
-        self.assertEqual(
-            [16 << 20], [args[4] for name, args in self.guest.calls if name == 'block_copy']
-        )
+        begun = [args[4] for name, args in self.guest.calls if name == 'block_copy']
+        self.assertEqual([0], begun, "QEMU's own default")
 
     def test_nothing_is_said_of_it_where_it_makes_no_difference(self) -> None:
-        asked = replace(self.world.request.options, buf_size=Bytes(64 << 20))
-        self.assertNotIn('in-flight', [check.id for check in self.plan(options=asked).checks])
+        for asked in (
+            CopyOptions(buf_size=Bytes(64 << 20)),
+            CopyOptions(latency_target=Seconds(1.0)),
+        ):
+            self.assertNotIn('in-flight', [check.id for check in self.plan(options=asked).checks])
         self.guest.fail('write_counters', exception.HypervisorUnavailable('away'))
         self.assertNotIn('in-flight', [check.id for check in self.plan().checks])
+
+    def test_what_a_method_has_no_word_for_is_not_set(self) -> None:
+        self.hypervisor.on('probe', self._write)
+        for method in ('auto', 'rebase'):
+            plan = self.plan(destination=LOCAL, options=CopyOptions(method=method))
+            self.assertEqual(0, plan.request.options.buf_size, method)
 
     def _write(self) -> None:
         before = self.guest.written
