@@ -51,7 +51,7 @@ class List(TableCommand):
                 render.percent(row),
                 row.source_desc,
                 row.destination_desc,
-                render.owner(row),
+                render.owner(row.owner),
                 render.moment(row.updated_at),
             )
             for row in self.app.journal.records(active_only=parsed_args.active)

@@ -42,12 +42,7 @@ def moment(at: float) -> str:
     return dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec='seconds')
 
 
-def owner(record: SwapRecord) -> str:
-    """Return who runs the swap: a process, nobody any more, or none."""
-    return process(record.owner)
-
-
-def process(found: Owner | None) -> str:
+def owner(found: Owner | None) -> str:
     """Return who that is: a process, nobody any more, or none."""
     if found is None:
         return 'none'
@@ -93,7 +88,7 @@ _RECORD: Mapping[str, Callable[[SwapRecord], Any]] = {
     'eta': lambda row: row.eta,
     'bandwidth': lambda row: row.granted or row.bandwidth,
     'hold': lambda row: row.hold,
-    'owner': owner,
+    'owner': lambda row: owner(row.owner),
     'created_at': lambda row: moment(row.created_at),
     'updated_at': lambda row: moment(row.updated_at),
     'exit_code': lambda row: row.exit_code,

@@ -50,7 +50,7 @@ class Waiting(TableCommand):
                 domain,
                 dev,
                 render.moment(ticket.since),
-                render.process(ticket.owner),
+                render.owner(ticket.owner),
                 reason or _CALLED,
             )
             for place, (ticket, reason) in enumerate(found, 1)

@@ -55,6 +55,8 @@ def _first(options: CopyOptions) -> BytesPerSecond:
 
 
 def _buffer(options: CopyOptions, destination: Source) -> Bytes:
+    if options.method == 'rebase':
+        return Bytes(0)  # blockRebase has no word for it
     if options.latency_target:
         return GENTLE_BUF_SIZE
     # A write of the guest waits for what is in flight.

@@ -100,9 +100,9 @@ class Planner:
         probed_at = None
         if subject.live is not None and all(check.passed is not False for check in found):
             assert subject.domain is not None
-            pressure = Pressure(subject.domain, request.dev)
+            pressure = Pressure(subject.domain, request)
             found += self._probe(subject)
-            told, options = pressure.judge(request.options, request.destination.source)
+            told, options = pressure.judge()
             found += told
             request = replace(request, options=options)
             probed_at = Seconds(time.monotonic())

@@ -26,36 +26,41 @@ from oslo_log import log as logging
 from blockmirror_driver import exception
 from blockmirror_driver.mirror import tuning
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.model import Source, format_bytes
+from blockmirror_driver.model import format_bytes
 from blockmirror_driver.swap.checks import Check, passed
+from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.domain import Domain
 
 LOG = logging.getLogger(__name__)
 
 
 class Pressure:
-    """Of one disk, from its making to :meth:`judge`. One thread uses it."""
+    """Of one disk, from its making to :meth:`judge`. One thread uses it.
 
-    def __init__(self, domain: Domain, dev: str) -> None:
+    libvirt is asked only where it makes a difference.
+    """
+
+    def __init__(self, domain: Domain, request: SwapRequest) -> None:
         self._domain = domain
-        self._dev = dev
-        self._before = self._writes()
+        self._dev = request.dev
+        self._options, self._calm = request.options, replace(request.options, calm=True)
+        destination = request.destination.source
+        self._usual = tuning.tuned(self._options, destination).buf_size
+        differs = self._usual != tuning.tuned(self._calm, destination).buf_size
+        self._before = self._writes() if differs else None
 
-    def judge(self, options: CopyOptions, destination: Source) -> tuple[list[Check], CopyOptions]:
+    def judge(self) -> tuple[list[Check], CopyOptions]:
         """Return the check ``in-flight``, which refuses nothing, and the options that suit.
 
         No check where it makes no difference, or where libvirt does not tell.
         """
-        calm, after = replace(options, calm=True), self._writes()
-        usual = tuning.tuned(options, destination).buf_size
-        differs = usual != tuning.tuned(calm, destination).buf_size and options.method != 'rebase'
-        if not differs or self._before is None or after is None:
-            return [], options
+        if self._before is None or (after := self._writes()) is None:
+            return [], self._options
         if after == self._before:
-            told = f'{format_bytes(usual)}, since the guest did not write just now'
-            return [passed('in-flight', told)], options
+            told = f'{format_bytes(self._usual)}, since the guest did not write just now'
+            return [passed('in-flight', told)], self._options
         told = f'{format_bytes(tuning.DEFAULT_BUF_SIZE)} only, since the guest writes'
-        return [passed('in-flight', told)], calm
+        return [passed('in-flight', told)], self._calm
 
     def _writes(self) -> int | None:
         try:

@@ -180,7 +180,7 @@ class _Run:
 
     def _tuned(self) -> None:
         settings = self.options.settings or tuned.SETTINGS
-        self._turns(_full(self.options, PAIRS), [*map(tuned.contender, settings)])
+        self._turns(_full(self.options, PAIRS), list(map(tuned.contender, settings)))
 
     def _turns(self, cases: Sequence[Case], contenders: Sequence[type[Contender]]) -> None:
         swaps = Swaps(self.lab, self.keeper.sample, contenders)

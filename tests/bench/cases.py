@@ -21,9 +21,9 @@ from typing import Any
 
 MIB = 1 << 20
 PAIRS = (('file', 'file'), ('file', 'rbd'), ('nfs', 'rbd'), ('rbd', 'iscsi'), ('iscsi', 'nfs'))
-#: What share of the volume holds data; the rest was never written.
 #: Of a copy with a limit, bytes/s.
 BANDWIDTH = 64 * MIB
+#: What share of the volume holds data; the rest was never written.
 CONTENTS = {'full': 1.0, 'half': 0.5, 'nearly empty': 1 / 64, 'allocated zeros': 0.0}
 #: The content of volumes of several sizes, which all hold the same data.
 SPARSE = '16 MiB of data'

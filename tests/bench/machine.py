@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.bench.measured import cpu_s
+from tests.bench.measured import children_s, cpu_s, server_pid
 from tests.lab.lab import Lab
 
 _STAT = Path('/proc/stat')
@@ -38,15 +38,10 @@ class Load:
 
     def __init__(self, lab: Lab, kinds: tuple[str, str], qemu: int | None) -> None:
         self._qemu = qemu
-        servers = {
-            'rbd': lab.ceph.osd.pid,
-            'nfs': lab.nfs.ganesha.pid,
-            'iscsi': lab.iscsi.daemon.pid,
-        }
         self._servers = {
-            role: servers[kind]
+            role: pid
             for role, kind in zip((SOURCE, DESTINATION), kinds, strict=True)
-            if kind in servers
+            if (pid := server_pid(lab, kind)) is not None
         }
         self._before = self._now()
 
@@ -56,7 +51,7 @@ class Load:
 
     def _now(self) -> dict[str, float]:
         known = {role: cpu_s(pid) for role, pid in self._servers.items()}
-        known[COPIER] = _children() if self._qemu is None else cpu_s(self._qemu)
+        known[COPIER] = children_s() if self._qemu is None else cpu_s(self._qemu)
         return known | parse(_STAT.read_text(), os.sysconf('SC_CLK_TCK'))
 
 
@@ -66,8 +61,3 @@ def parse(stat: str, ticks: int) -> dict[str, float]:
         int(word) / ticks for word in stat.splitlines()[0].split()[1:]
     )
     return {BUSY: user + nice + system + irq + softirq + steal, WAITING: iowait}
-
-
-def _children() -> float:
-    times = os.times()
-    return times.children_user + times.children_system

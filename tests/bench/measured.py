@@ -65,6 +65,12 @@ def cpu_s(pid: int) -> float:
     return (int(user) + int(system)) / os.sysconf('SC_CLK_TCK')
 
 
+def children_s() -> float:
+    """CPU time (seconds) of the children that this process has waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def run(argv: Sequence[str], timeout_s: float) -> Used:
     """Run a command to its end.
 
@@ -79,7 +85,7 @@ def run(argv: Sequence[str], timeout_s: float) -> Used:
     ) as process:
         peak = _Peak(process.pid)
         peak.start()
-        before = os.times()
+        before = children_s()
         try:
             said, _ = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
@@ -88,13 +94,11 @@ def run(argv: Sequence[str], timeout_s: float) -> Used:
         finally:
             peak.over.set()
             peak.join()
-    took, after = time.monotonic() - begun, os.times()
+    took, used = time.monotonic() - begun, children_s() - before
     if process.returncode:
         text = said.decode(errors='replace').strip()[-300:]
         raise LabError(Path(argv[0]).name, f'ended with {process.returncode}: {text}')
-    user = after.children_user - before.children_user
-    system = after.children_system - before.children_system
-    return Used(took, user + system, peak.kib)
+    return Used(took, used, peak.kib)
 
 
 class _Peak(threading.Thread):
@@ -122,6 +126,12 @@ class Bytes:
         return Bytes(self.read - other.read, self.written - other.written)
 
 
+def server_pid(lab: Lab, kind: str) -> int | None:
+    """Process id of the server of a kind of backend; None of one that has none."""
+    servers = {'rbd': lab.ceph.osd, 'nfs': lab.nfs.ganesha, 'iscsi': lab.iscsi.daemon}
+    return servers[kind].pid if kind in servers else None
+
+
 def served(lab: Lab, kind: str, qemu: int | None) -> Bytes | None:
     """What the server of a kind of backend has done; None where nobody tells.
 
@@ -131,8 +141,7 @@ def served(lab: Lab, kind: str, qemu: int | None) -> Bytes | None:
     if kind == 'rbd':
         told = json.loads(lab.ceph.command('tell', 'osd.0', 'perf', 'dump', 'osd'))['osd']
         return Bytes(told['op_out_bytes'], told['op_in_bytes'])
-    pids = {'file': qemu, 'nfs': lab.nfs.ganesha.pid, 'iscsi': lab.iscsi.daemon.pid}
-    pid = pids.get(kind)
+    pid = qemu if kind == 'file' else server_pid(lab, kind)
     if pid is None:
         return None
     text = (_PROC / str(pid) / 'io').read_text()

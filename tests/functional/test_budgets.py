@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import signal
 
-import libvirt
 import pytest
 
 from tests.functional.base import MIB
@@ -27,15 +26,8 @@ from tests.lab.deadline import wait_until
 from tests.lab.guest.guest import Guest
 from tests.lab.volumes import Volume
 
-_BYTES = libvirt.VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES
-
 
 class BudgetTestCase(FaultTestCase):
-    def limit(self, guest: Guest) -> int:
-        """Bytes per second that the job may move; 0 also without one."""
-        job = guest.domain.blockJobInfo('vda', _BYTES) or {}
-        return int(job.get('bandwidth', 0))
-
     def begun(self, guest: Guest, destination: Volume, *options: object) -> Running:
         """A swap, by a process of its own."""
         return self.command.start(

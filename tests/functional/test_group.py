@@ -23,8 +23,9 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from tests.functional.base import FILLED, MIB, SIZE, LabTestCase
+from tests.functional.base import FILLED, MIB, SIZE
 from tests.functional.command import Result
+from tests.functional.test_faults import FaultTestCase
 from tests.lab import oracle
 from tests.lab.guest.domain import Domain
 from tests.lab.guest.guest import Guest
@@ -34,7 +35,7 @@ _names = itertools.count(1)
 DEVS = ('vda', 'vdb', 'vdc')
 
 
-class GroupTest(LabTestCase):
+class GroupTest(FaultTestCase):
     def travellers(self, *kinds: str, agent: bool = True) -> tuple[Guest, list[Volume]]:
         """A guest that writes to all of its disks."""
         volumes = [self.volume(kind, filled=True) for kind in kinds]
@@ -126,10 +127,7 @@ class GroupTest(LabTestCase):
         self.command.configure(max_concurrent_swaps=2)
         source, destination = self.volume('file', filled=True), self.volume('nfs')
         other = self.writing_guest(source)
-        first = self.command.start(
-            'swap', other.name, 'vda', self.connection(destination), '--hold', '--events', 'jsonl'
-        )
-        first.wait_state('held')
+        first = self.held(other, destination)
         (row,) = self.command.run('list', '-f', 'json').json
         guest, _old = self.travellers('file', 'nfs')
         new = [self.volume('rbd'), self.volume('iscsi')]

@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import libvirt
 import pytest
 
 from tests.functional.base import MIB
@@ -23,14 +22,8 @@ from tests.functional.test_faults import FaultTestCase
 from tests.lab.deadline import wait_until
 from tests.lab.guest.guest import Guest
 
-_BYTES = libvirt.VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES
-
 
 class ThrottleTest(FaultTestCase):
-    def limit(self, guest: Guest) -> int:
-        """Bytes per second that the job may move."""
-        return int(guest.domain.blockJobInfo('vda', _BYTES)['bandwidth'])
-
     @pytest.mark.campaign
     def test_a_target_that_is_never_met(self) -> None:
         """Slowed down to the floor while the guest writes, and let go when it does not."""
@@ -61,11 +54,11 @@ class ThrottleTest(FaultTestCase):
         self.assert_moved(guest, destination)
 
     def noted(self, guest: Guest, seen: list[int]) -> int:
-        """The last limit that a job was seen with, 0 before there is one; appended when new."""
-        job = guest.domain.blockJobInfo('vda', _BYTES) or {}
-        if job and job['bandwidth'] not in seen:
-            seen.append(int(job['bandwidth']))
-        return seen[-1] if seen else 0
+        """The limit of the job, 0 before there is one; appended when it is new."""
+        limit = self.limit(guest)
+        if limit and limit not in seen:
+            seen.append(limit)
+        return limit
 
     @pytest.mark.campaign
     def test_a_target_that_is_always_met(self) -> None:

@@ -22,6 +22,7 @@ from blockmirror_driver.mirror.tuning import tuned
 from blockmirror_driver.model import (
     Bytes,
     BytesPerSecond,
+    FileSource,
     Host,
     IscsiSource,
     RbdSource,
@@ -31,6 +32,7 @@ from tests.unit.mirror.test_engine import EngineTest
 
 MIB = 1 << 20
 RBD = RbdSource('pool', 'image')
+FILE = FileSource('/volumes/new')
 ISCSI = IscsiSource('iqn.2026-01.example:target', 1, Host('storage.example'))
 
 
@@ -41,6 +43,7 @@ class TuningTest(EngineTest):
             (CopyOptions(), RBD, 32 * MIB, 0),
             (CopyOptions(), ISCSI, 0, 0),
             (CopyOptions(calm=True), RBD, 0, 0),
+            (CopyOptions(method='rebase'), FILE, 0, 0),
             (CopyOptions(calm=True, buf_size=Bytes(4096)), RBD, 4096, 0),
             (CopyOptions(calm=True, latency_target=gentle), RBD, MIB, 32 * MIB),
             (CopyOptions(bandwidth=slow), RBD, 0, slow),
