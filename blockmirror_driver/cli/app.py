@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import gc
 import importlib.metadata
 import logging
 from collections.abc import Callable
@@ -115,6 +116,9 @@ class BlockmirrorApp(App):
         """The service of this process, made at the first use."""
         if self._service is None:
             self._service = self._open_service(self.conf, read_only=self.read_only)
+            # What is imported by now stays; what comes may be hours of a swap (see main()).
+            gc.freeze()
+            gc.enable()
         return self._service
 
     @property

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from blockmirror_driver import exception
-from blockmirror_driver.model import Bytes, Disk, NetworkSource, QemuSource
+from blockmirror_driver.model import Bytes, Disk, QemuSource
 from blockmirror_driver.qemu import blockdev, copy
 from blockmirror_driver.swap import sizes, zeroes
 from blockmirror_driver.swap.checks import Check, Subject, failed, passed, unknown
@@ -68,7 +68,7 @@ def of_destination(subject: Subject, disk: Disk) -> list[Check]:
             like=subject.domain,
             timeout=subject.request.options.probe_timeout,
             writable=True,
-            lingers=isinstance(disk.source, NetworkSource),
+            lingers=True,
         )
     except exception.DestinationUnusable as error:
         return [failed('destination-opens', error)]

@@ -31,11 +31,11 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid as uuids
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import libvirt
 
-from blockmirror_driver.model import Bytes, Disk, Seconds
+from blockmirror_driver.model import Bytes, Disk, NetworkSource, Seconds
 from blockmirror_driver.virt.throwaway import NAME_PREFIX, Places, Throwaway
 
 #: Seconds after which no probe can be anybody's any more.
@@ -72,9 +72,9 @@ def probe(
     end the domain, and before while other probes have all the places; any thread may call.
 
     :param like_xml: the guest's definition, whose emulator, machine and labels count.
-    :param lingers: return while a domain that has answered is still being ended. Until
-        ``places.endings.wait()`` returns QEMU may hold its lock on a local volume, and libvirt
-        has labels to restore there.
+    :param lingers: return while a domain that has answered is still being ended, and may have
+        the volume open until ``places.endings.wait()`` returns. A local volume is closed before:
+        QEMU locks it, and libvirt has labels to restore there.
     :raise DestinationUnusable: it does not open, with libvirt's reason.
     :raise DestinationSilent: it did not answer in time. The throwaway domain has been
         ended, or is being ended by libvirt.
@@ -82,11 +82,14 @@ def probe(
     :raise HypervisorUnavailable: libvirt itself can't be asked.
     """
     read_only = not _opens_for_writing(disk, writable)
-    domain = Throwaway(places, [disk], like_xml, read_only=read_only)
+    unplugged = lingers and not isinstance(disk.source, NetworkSource)
+    if unplugged:
+        disk = replace(disk, target_dev='sda')
+    domain = Throwaway(places, [disk], like_xml, read_only=read_only, pluggable=unplugged)
     with contextlib.ExitStack() as at_the_end:
         at_the_end.callback(domain.close)
         (sizes,) = domain.open(timeout)
-        if lingers:
+        if lingers and (not unplugged or domain.let_go()):
             at_the_end.pop_all()
             places.endings.begin(domain)
     return ProbeResult(sizes.capacity, sizes.physical, domain.elapsed)

@@ -37,6 +37,7 @@ from blockmirror_driver.model import Bytes, Disk, Seconds
 from blockmirror_driver.virt import errors
 from blockmirror_driver.virt.calls import CallPool, beside
 from blockmirror_driver.virt.link import Link
+from blockmirror_driver.xml import domain as xml_domain
 from blockmirror_driver.xml import probe as xml_probe
 
 LOG = log.getLogger(__name__)
@@ -48,6 +49,8 @@ NAME_PREFIX = 'blockmirror-probe-'
 _SLOTS = 64
 #: Seconds for ending the domain: libvirt waits 10 s between TERM and KILL.
 _DESTROY_TIMEOUT = Seconds(20.0)
+#: Seconds for unplugging its disk: libvirt waits 5 s for the device to be gone.
+_UNPLUG_TIMEOUT = Seconds(10.0)
 #: Seconds for opening and closing one of its own connections.
 _CONNECT_TIMEOUT = Seconds(10.0)
 #: Seconds to wait for a place: others open theirs meanwhile.
@@ -108,10 +111,18 @@ class Throwaway:
     One thread uses it. Its vCPUs never run. Close it, whatever :meth:`open` came to.
 
     :param like_xml: the guest's definition, whose emulator, machine and labels count.
+    :param pluggable: :meth:`let_go` will be asked for; then there is one disk, and it has the
+        name of a SCSI disk.
     """
 
     def __init__(
-        self, places: Places, disks: Sequence[Disk], like_xml: str | None, *, read_only: bool
+        self,
+        places: Places,
+        disks: Sequence[Disk],
+        like_xml: str | None,
+        *,
+        read_only: bool,
+        pluggable: bool = False,
     ) -> None:
         self._places = places
         self._started = False
@@ -120,6 +131,8 @@ class Throwaway:
         self._disks = tuple(disks)
         self._like_xml = like_xml
         self._read_only = read_only
+        self._pluggable = pluggable
+        self._sparing = True
         self.uuid = dated_uuid(time.time())
         # AUTODESTROY ties the domain to the first; while its createXML hangs, only
         # another client can end the domain.
@@ -154,6 +167,27 @@ class Throwaway:
             raise exception.DestinationSilent(
                 f'{self._described()} did not answer in time'
             ) from error
+
+    def let_go(self) -> bool:
+        """Unplug the disk: it is closed, and its labels are what they were, though QEMU runs.
+
+        :returns: ``False`` when it may be open until :meth:`close` returns.
+        """
+        (disk,) = self._disks
+        text = xml_probe.disk_of(disk, read_only=self._read_only, pluggable=True)
+
+        def unplug(conn: libvirt.virConnect) -> None:
+            dom = conn.lookupByUUIDString(self.uuid)
+            dom.detachDeviceFlags(text, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            # libvirt returns without an error when QEMU has not let go of it in time.
+            still_there.append(bool(xml_domain.disks(dom.XMLDesc())))
+
+        still_there: list[bool] = []
+        try:
+            self._call('detachDevice', lambda: self._owner.call(unplug), _UNPLUG_TIMEOUT)
+        except exception.BlockmirrorError as error:
+            LOG.debug('a throwaway domain does not let go of its disk: %s', error)
+        return still_there == [False]
 
     def close(self) -> None:
         """End the domain if there is one, and close both connections; never raises."""
@@ -190,6 +224,16 @@ class Throwaway:
         return ' or '.join(disk.source.describe() for disk in self._disks)
 
     def _create(self, conn: libvirt.virConnect) -> libvirt.virDomain:
+        try:
+            return self._create_in_a_slot(conn)
+        except libvirt.libvirtError as error:
+            if not self._sparing or xml_probe.SPARED not in str(error):
+                raise
+        # A libvirt that does not know what it is to do without.
+        self._sparing = False
+        return self._create_in_a_slot(conn)
+
+    def _create_in_a_slot(self, conn: libvirt.virConnect) -> libvirt.virDomain:
         flags = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY
         slots = random.sample(range(_SLOTS), _SLOTS)
         for slot in slots[:-1]:
@@ -207,6 +251,8 @@ class Throwaway:
             uuid=self.uuid,
             like_domain_xml=self._like_xml,
             read_only=self._read_only,
+            pluggable=self._pluggable,
+            sparing=self._sparing,
         )
 
     def _destroy(self, conn: libvirt.virConnect) -> None:

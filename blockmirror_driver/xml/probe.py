@@ -31,6 +31,11 @@ from blockmirror_driver.xml import document, grammar
 
 #: It never runs an instruction; QEMU needs some memory to start, on all machines.
 MEMORY_KIB = 32 * 1024
+#: Without it libvirt asks QEMU for the CPU's features as a whole (``feature-words``), rather than
+#: for some 400 properties one by one (``qemuProcessFetchGuestCPU``, src/qemu/qemu_process.c),
+#: which takes five times as long as all else. Nobody needs to know of a CPU that never runs.
+SPARED = 'cpu-unavailable-features'
+_QEMU = 'http://libvirt.org/schemas/domain/qemu/1.0'
 
 
 def build(
@@ -39,18 +44,23 @@ def build(
     uuid: str,
     like_domain_xml: str | None,
     read_only: bool = True,
+    pluggable: bool = False,
+    sparing: bool = True,
 ) -> str:
     """Return the XML of a domain that has these disks only, with their target names.
 
     :param like_domain_xml: the live XML of the guest; without it a plain domain of the
         host's own architecture under software emulation.
     :param read_only: open the disks for reading only.
+    :param pluggable: have the disks where unplugging needs no word of the guest, on SCSI.
+    :param sparing: have libvirt do without :data:`SPARED`. It taints the domain, this one.
     :raise InvalidDisk: when a disk can't be built, or the guest's XML is not one.
     """
     if grammar.uuid_text(uuid) is None:
         raise exception.InvalidDisk('the uuid of the probe is not one')
     like = None if like_domain_xml is None else document.parse(like_domain_xml, 'domain')
-    root = etree.Element('domain', {'type': _text(like, '@type') or 'qemu'})
+    spaces = {'qemu': _QEMU} if sparing else None
+    root = etree.Element('domain', {'type': _text(like, '@type') or 'qemu'}, spaces)
     document.child(root, 'name', text=name)
     document.child(root, 'uuid', text=uuid)
     document.child(root, 'memory', {'unit': 'KiB'}, str(MEMORY_KIB))
@@ -68,26 +78,32 @@ def build(
     if emulator:
         document.child(devices, 'emulator', text=emulator)
     for disk in disks:
-        devices.append(document.parse(xml_disk.build(_plain(disk, read_only))))
+        devices.append(document.parse(disk_of(disk, read_only=read_only, pluggable=pluggable)))
     document.child(devices, 'controller', {'type': 'usb', 'model': 'none'})
+    if pluggable:
+        document.child(devices, 'controller', {'type': 'scsi', 'model': 'virtio-scsi'})
     document.child(devices, 'memballoon', {'model': 'none'})
     for label in [] if like is None else like.findall('seclabel'):
         _copy_label(root, label)
+    if sparing:
+        capabilities = document.child(root, f'{{{_QEMU}}}capabilities')
+        document.child(capabilities, f'{{{_QEMU}}}del', {'capability': SPARED})
     return document.to_text(root)
 
 
-def _plain(disk: model.Disk, read_only: bool) -> model.Disk:
-    """Keep what matters for opening the volume; drop what matters to a guest."""
+def disk_of(disk: model.Disk, *, read_only: bool, pluggable: bool) -> str:
+    """Return the ``<disk>``: what matters for opening the volume, not what does to a guest."""
     # virtio-blk, whatever the name: an IDE disk can't be read-only, SCSI needs a controller.
-    return replace(
+    plain = replace(
         disk,
-        bus='virtio',
+        bus='scsi' if pluggable else 'virtio',
         device='disk',
         readonly=read_only,
         shareable=False,
         serial=None,
         iotune=None,
     )
+    return xml_disk.build(plain)
 
 
 def _text(like: etree._Element | None, path: str) -> str | None:

@@ -88,6 +88,16 @@ _names = itertools.count(1)
 _Event = TypeVar('_Event')
 
 
+def pids_with(path: Path) -> list[str]:
+    """The processes that have a file open."""
+    found = []
+    for file in Path('/proc').glob('[0-9]*/fd/*'):
+        with contextlib.suppress(OSError):  # it ended, or closed it
+            if file.samefile(path):
+                found.append(file.parts[2])
+    return found
+
+
 class VirtCase(testtools.TestCase):
     """A test with a hypervisor of its own; what it broke is mended."""
 
@@ -174,7 +184,12 @@ class VirtCase(testtools.TestCase):
         """A paused guest with ``disk`` as vda."""
         name = f'virt-{os.getpid()}-{next(_names)}'
         text = xml_probe.build(
-            disk, name=name, uuid=str(uuids.uuid4()), like_domain_xml=None, read_only=False
+            disk,
+            name=name,
+            uuid=str(uuids.uuid4()),
+            like_domain_xml=None,
+            read_only=False,
+            sparing=False,
         )
         label = (
             "<seclabel type='static' model='dac' relabel='yes'>"
@@ -544,6 +559,29 @@ class TestProbe(VirtCase):
                 self.no_probe_is_left()
             after = hashlib.sha256(volume.read_back().read_bytes()).digest()
             self.assertEqual(before, after, kind)
+
+    def test_a_local_volume_is_closed_while_its_qemu_still_ends(self) -> None:
+        """Nobody has it open, and its owner is who it was before."""
+        path = self.volume('file').read_back()
+        before = path.stat()
+        for writable in (False, True):
+            disk = Disk(FileSource(str(path)))
+            result = self.probe(disk, writable=writable, lingers=True)
+            self.assertEqual(SIZE, result.capacity)
+            self.assertEqual([], pids_with(path))
+            after = path.stat()
+            self.assertEqual((before.st_uid, before.st_mode), (after.st_uid, after.st_mode))
+        self.hypervisor.places.endings.wait()
+
+    def test_libvirt_is_spared_the_questions_about_the_cpu(self) -> None:
+        """Without it libvirt 9 asks 400 of them."""
+        path, disk = self.lab.libvirtd.debug_log, self.disk(self.volume('file'))
+        told_before = path.stat().st_size
+        self.probe(disk)
+        with path.open() as log:
+            log.seek(told_before)
+            sent = [line for line in log if 'qemuMonitorIOWrite' in line and 'qom-' in line]
+        self.assertLess(len(sent), 20)
 
     def test_silent_servers(self) -> None:
         """P9: each protocol is ended at the deadline, and nothing is left."""

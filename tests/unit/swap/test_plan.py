@@ -345,12 +345,12 @@ class DestinationChecksTest(PlanTestCase):
         (call,) = [args for name, args in self.hypervisor.calls if name == 'probe']
         self.assertTrue(call[-1])
 
-    def test_a_local_volume_is_closed_again_before_it_is_told(self) -> None:
-        for destination, lingers in ((DESTINATION, True), (LOCAL, False)):
+    def test_its_end_is_not_waited_for(self) -> None:
+        for destination in (DESTINATION, LOCAL):
             self.hypervisor.calls.clear()
             self.plan(destination=destination)
             (call,) = [args for name, args in self.hypervisor.calls if name == 'probe']
-            self.assertIs(lingers, call[-2])
+            self.assertTrue(call[-2])
 
     def test_what_is_refused_is_closed_again(self) -> None:
         places = self.hypervisor.places

@@ -18,6 +18,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid as uuids
+from itertools import cycle
 from typing import Any
 from unittest import mock
 
@@ -28,6 +29,7 @@ from blockmirror_driver import exception
 from blockmirror_driver.model import Bytes, Disk, Driver, FileSource, RbdSource, Seconds
 from blockmirror_driver.virt import probe, throwaway
 from blockmirror_driver.virt.calls import CallPool
+from blockmirror_driver.xml import probe as xml_probe
 from tests.unit.virt.stand_ins import Recorder, libvirt_error, setting
 
 LONG = Seconds(30.0)
@@ -45,7 +47,7 @@ class ProbeCase(testtools.TestCase):
         self.dom = Recorder(blockInfo=[1 << 30, 1, 4096])
         self.owner = Connect(createXML=self.dom_of)
         self.reaper = Connect(lookupByUUIDString=self.dom_of)
-        patcher = mock.patch.object(libvirt, 'open', side_effect=[self.owner, self.reaper])
+        patcher = mock.patch.object(libvirt, 'open', side_effect=cycle([self.owner, self.reaper]))
         patcher.start()
         self.addCleanup(patcher.stop)
         self.disk = Disk(RbdSource('pool', 'image'), target_dev='vdb')
@@ -73,6 +75,55 @@ class ProbeCase(testtools.TestCase):
         self.assertIn(('close',), self.reaper.calls)
 
 
+class TestLocal(ProbeCase):
+    """A local volume is closed before anything else opens it; its QEMU may take longer to end."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.disk = Disk(FileSource('/v'), target_dev='vdq')
+        self.owner.answers['lookupByUUIDString'] = self.dom_of
+        self.may_end = threading.Event()
+        self.dom.answers['destroyFlags'] = lambda: self.may_end.wait(LONG)
+        self.dom.answers['XMLDesc'] = '<domain><devices/></domain>'
+        self.addCleanup(self.places.endings.wait)
+        self.addCleanup(self.may_end.set)
+
+    def test_unplugged(self) -> None:
+        self.assertEqual(Bytes(1 << 30), self.probe(lingers=True).capacity)
+        (text, flags) = next(c[1:] for c in self.dom.calls if c[0] == 'detachDeviceFlags')
+        self.assertIn('<target dev="sda" bus="scsi"/>', text)
+        self.assertEqual(libvirt.VIR_DOMAIN_AFFECT_LIVE, flags)
+        self.assertIn('<target dev="sda" bus="scsi"/>', self.created()[0])
+        self.assertNotIn(('close',), self.owner.calls)
+        self.may_end.set()
+        self.places.endings.wait()
+        self.assert_cleaned_up()
+
+    def test_ended_where_it_is_not_let_go(self) -> None:
+        self.may_end.set()
+        for answers in (
+            {'XMLDesc': self.created_with},
+            {'detachDeviceFlags': libvirt_error(1, 'no')},
+            {'XMLDesc': NO_DOMAIN},
+        ):
+            with self.subTest(answers):
+                self.dom.calls.clear()
+                self.dom.answers = {'blockInfo': [1 << 30, 1, 4096], **answers}
+                self.probe(lingers=True)
+                self.assertEqual('destroyFlags', self.dom.calls[-1][0])
+                self.assert_cleaned_up()
+
+    def test_ended_where_that_is_waited_for(self) -> None:
+        self.may_end.set()
+        self.probe()
+        self.assertNotIn('detachDeviceFlags', [call[0] for call in self.dom.calls])
+        self.assertIn('<target dev="vdq" bus="virtio"/>', self.created()[0])
+        self.assert_cleaned_up()
+
+    def created_with(self, _flags: int = 0) -> str:
+        return self.created()[0]
+
+
 class TestProbe(ProbeCase):
     def test_the_exact_size(self) -> None:
         result = self.probe()
@@ -98,6 +149,18 @@ class TestProbe(ProbeCase):
         may_end.set()
         self.places.endings.wait()
         self.assert_cleaned_up()
+
+    def test_a_libvirt_that_does_not_know_what_to_spare(self) -> None:
+        refusal = f"internal error: invalid qemu namespace capability '{xml_probe.SPARED}'"
+        self.failing(refusal)
+        self.assertEqual(Bytes(1 << 30), self.probe().capacity)
+        texts = [call[1] for call in self.owner.calls if call[0] == 'createXML']
+        self.assertEqual([True, False], [xml_probe.SPARED in text for text in texts])
+
+    def test_nothing_else_is_tried_again(self) -> None:
+        left = self.failing('no such image', 'asked again')
+        self.assertRaises(exception.DestinationUnusable, self.probe)
+        self.assertEqual(['asked again'], left)
 
     def test_one_that_did_not_answer_is_ended_first(self) -> None:
         self.owner.answers['createXML'] = libvirt_error(66, 'Secret not found', 30)

@@ -40,7 +40,8 @@ NEVER = {
     'snapshotCreateXML',
     'qemuMonitorCommand',
     'migrateToURI3',
-    'detachDeviceFlags',
+    'detachDevice',
+    'detachDeviceAlias',
     'updateDeviceFlags',
     'injectNMI',
 }
@@ -102,6 +103,9 @@ class TestWhitelist(testtools.TestCase):
 
     def test_only_throwaway_domains_are_destroyed(self) -> None:
         self.assertEqual({'probe.py', 'throwaway.py'}, users_of('destroyFlags'))
+
+    def test_only_throwaway_domains_lose_a_disk(self) -> None:
+        self.assertEqual({'throwaway.py'}, users_of('detachDeviceFlags'))
 
     def test_only_the_monitor_speaks_to_qemu(self) -> None:
         importers = {

@@ -38,10 +38,8 @@ LABELS = """
 
 
 class TestProbe(SchemaTestCase):
-    def build(self, disk: Disk, like: str | None, *, read_only: bool = True) -> str:
-        text = probe.build(
-            disk, name='p-1', uuid=disks.UUID, like_domain_xml=like, read_only=read_only
-        )
+    def build(self, disk: Disk, like: str | None, **options: bool) -> str:
+        text = probe.build(disk, name='p-1', uuid=disks.UUID, like_domain_xml=like, **options)
         self.assert_valid_domain(text)
         return text
 
@@ -54,11 +52,11 @@ class TestProbe(SchemaTestCase):
 
     def test_like_the_guest(self) -> None:
         text = self.build(disks.FULL, LIVE.replace("type='qemu'", "type='kvm'", 1))
-        for part in ('<domain type="kvm">', 'machine="pc-q35-7.2"', '/usr/bin/qemu-system-x86_64'):
+        for part in ('type="kvm">', 'machine="pc-q35-7.2"', '/usr/bin/qemu-system-x86_64'):
             self.assertIn(part, text)
 
     def test_without_a_guest(self) -> None:
-        self.assertIn('<domain type="qemu">', self.build(disks.FULL, None))
+        self.assertIn('<domain type="qemu">', self.build(disks.FULL, None, sparing=False))
 
     def test_only_the_disk(self) -> None:
         found = xml_domain.disks(self.build(disks.FULL, LIVE))
@@ -71,6 +69,17 @@ class TestProbe(SchemaTestCase):
 
     def test_writable(self) -> None:
         self.assertNotIn('<readonly', self.build(disks.FULL, LIVE, read_only=False))
+
+    def test_a_disk_to_be_unplugged(self) -> None:
+        text = self.build(disks.FULL, LIVE, read_only=False, pluggable=True)
+        (found,) = xml_domain.disks(text)
+        self.assertEqual(('scsi', False), (found.disk.bus, found.disk.readonly))
+        self.assertIn('<controller type="scsi" model="virtio-scsi"/>', text)
+        self.assertNotIn('"scsi"', self.build(disks.FULL, LIVE))
+
+    def test_what_libvirt_is_to_spare(self) -> None:
+        self.assertIn(f'<qemu:del capability="{probe.SPARED}"/>', self.build(disks.FULL, LIVE))
+        self.assertNotIn('qemu:', self.build(disks.FULL, LIVE, sparing=False))
 
     def test_labels(self) -> None:
         text = self.build(disks.FULL, LIVE.replace('</domain>', LABELS))
