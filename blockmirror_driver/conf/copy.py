@@ -63,12 +63,13 @@ Possible values: 0, or a power of two from 512 to 67108864.
         help="""
 Bytes of data in flight between source and destination, which QEMU needs as memory for as long
 as the copy runs. 0 is 32 MiB for a copy without a limit of a guest that did not write while the
-destination was opened, 1 MiB with ``latency_target``, and else, as to iscsi, QEMU's own 16 MiB.
+destination was opened, 1 MiB with ``latency_target``, and else, as from and to iscsi, QEMU's own
+16 MiB.
 
 QEMU moves a sixteenth of it by one request, and 1 MiB at the least. The larger they are, the
-longer has a guest to wait that writes meanwhile; see ``latency_target``. To files, rbd and nfs
-full volumes took 0.8 to 1.0 of the time with 32 MiB that they take with 16, and to iscsi 1.2; with
-128 MiB 0.7 from file to file, and no less elsewhere (1 and 4 GiB, QEMU 7.2, two cores).
+longer has a guest to wait that writes meanwhile; see ``latency_target``. Between files, rbd and
+nfs full volumes took 0.8 to 1.0 of the time with 32 MiB that they take with 16, from and to iscsi
+1.3; with 128 MiB 0.7 from file to file, and no less elsewhere (1 and 4 GiB, QEMU 7.2, two cores).
 """,
     ),
     cfg.FloatOpt(

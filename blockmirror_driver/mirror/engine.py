@@ -74,7 +74,7 @@ class Mirror:
         self.domain = domain
         self._dev = dev
         self._destination = destination
-        self._given, self._options = options, tuned(options, destination.source)
+        self._given, self._options = options, tuned(options, source, destination.source)
         self._witness = Witness(domain, dev, source=source, destination=destination.source)
         self._watch = Watch(
             hypervisor,

@@ -16,7 +16,7 @@
 QEMU's mirror makes 16 requests at a time (MAX_IN_FLIGHT, block/mirror.c), so that each is a
 sixteenth of what is in flight, and 1 MiB at the least. With 32 MiB they are as large as those of
 ``qemu-img convert``. Measured with full volumes (``doc/source/contributor/benchmark.rst``): that
-suits rbd, nfs and files, and an iSCSI target takes longer over it.
+suits rbd, nfs and files, and an iSCSI target takes longer over it, to read as to write.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ GENTLE_BUF_SIZE = Bytes(1 << 20)
 FIRST_BANDWIDTH = BytesPerSecond(32 << 20)
 
 
-def tuned(options: CopyOptions, destination: Source) -> CopyOptions:
-    """Return the options with what suits this destination, and how the copy is to begin.
+def tuned(options: CopyOptions, source: Source, destination: Source) -> CopyOptions:
+    """Return the options with what suits this pair, and how the copy is to begin.
 
     ``buf_size`` is in bytes, 0 is QEMU's own; ``bandwidth`` in bytes/s.
     """
-    buf_size = options.buf_size or _buffer(options, destination)
+    buf_size = options.buf_size or _buffer(options, source, destination)
     return replace(options, buf_size=buf_size, bandwidth=_first(options))
 
 
@@ -54,12 +54,12 @@ def _first(options: CopyOptions) -> BytesPerSecond:
     return min(options.bandwidth or FIRST_BANDWIDTH, FIRST_BANDWIDTH)
 
 
-def _buffer(options: CopyOptions, destination: Source) -> Bytes:
+def _buffer(options: CopyOptions, *ends: Source) -> Bytes:
     if options.method == 'rebase':
         return Bytes(0)  # blockRebase has no word for it
     if options.latency_target:
         return GENTLE_BUF_SIZE
     # A write of the guest waits for what is in flight.
-    if options.bandwidth or options.calm or isinstance(destination, IscsiSource):
+    if options.bandwidth or options.calm or any(isinstance(end, IscsiSource) for end in ends):
         return Bytes(0)
     return BUF_SIZE

@@ -100,7 +100,7 @@ class Planner:
         probed_at = None
         if subject.live is not None and all(check.passed is not False for check in found):
             assert subject.domain is not None
-            pressure = Pressure(subject.domain, request)
+            pressure = Pressure(subject.domain, subject.live.disk.source, request)
             found += self._probe(subject)
             told, options = pressure.judge()
             found += told

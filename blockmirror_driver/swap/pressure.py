@@ -26,7 +26,7 @@ from oslo_log import log as logging
 from blockmirror_driver import exception
 from blockmirror_driver.mirror import tuning
 from blockmirror_driver.mirror.options import CopyOptions
-from blockmirror_driver.model import format_bytes
+from blockmirror_driver.model import Source, format_bytes
 from blockmirror_driver.swap.checks import Check, passed
 from blockmirror_driver.swap.request import SwapRequest
 from blockmirror_driver.virt.domain import Domain
@@ -40,13 +40,13 @@ class Pressure:
     libvirt is asked only where it makes a difference.
     """
 
-    def __init__(self, domain: Domain, request: SwapRequest) -> None:
+    def __init__(self, domain: Domain, source: Source, request: SwapRequest) -> None:
         self._domain = domain
         self._dev = request.dev
         self._options, self._calm = request.options, replace(request.options, calm=True)
-        destination = request.destination.source
-        self._usual = tuning.tuned(self._options, destination).buf_size
-        differs = self._usual != tuning.tuned(self._calm, destination).buf_size
+        ends = source, request.destination.source
+        self._usual = tuning.tuned(self._options, *ends).buf_size
+        differs = self._usual != tuning.tuned(self._calm, *ends).buf_size
         self._before = self._writes() if differs else None
 
     def judge(self) -> tuple[list[Check], CopyOptions]:

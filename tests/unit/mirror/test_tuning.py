@@ -54,7 +54,11 @@ class TuningTest(EngineTest):
             (CopyOptions(buf_size=Bytes(4096), bandwidth=slow), ISCSI, 4096, slow),
         ):
             wanted = replace(options, buf_size=Bytes(expected), bandwidth=BytesPerSecond(first))
-            self.assertEqual(wanted, tuned(options, destination))
+            self.assertEqual(wanted, tuned(options, FILE, destination))
+
+    def test_what_suits_the_source(self) -> None:
+        for source, expected in ((RBD, 32 * MIB), (ISCSI, 0)):
+            self.assertEqual(expected, tuned(CopyOptions(), source, RBD).buf_size)
 
     def test_the_hypervisor_is_told(self) -> None:
         self.mirror.start()
