@@ -58,6 +58,12 @@ def _open_service(conf: cfg.ConfigOpts, *, read_only: bool) -> SwapService:
     return SwapService.from_conf(conf, read_only=read_only)
 
 
+def _collect_from_here_on() -> None:
+    """Turn the collector on (see ``main``): what follows may take hours, what is there stays."""
+    gc.freeze()
+    gc.enable()
+
+
 class Commands(CommandManager):
     """The commands, by their entry points; only the one that runs is imported."""
 
@@ -116,9 +122,7 @@ class BlockmirrorApp(App):
         """The service of this process, made at the first use."""
         if self._service is None:
             self._service = self._open_service(self.conf, read_only=self.read_only)
-            # What is imported by now stays; what comes may be hours of a swap (see main()).
-            gc.freeze()
-            gc.enable()
+            _collect_from_here_on()
         return self._service
 
     @property
@@ -129,6 +133,7 @@ class BlockmirrorApp(App):
             from blockmirror_driver.swap.journal import Journal
 
             self._journal = Journal(self.conf.blockmirror.journal_path)
+            _collect_from_here_on()
         return self._journal
 
     def build_option_parser(

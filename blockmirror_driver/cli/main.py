@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     This process and QEMU's tools that it starts leave no core file: it would hold secrets.
     """
     # Python looks for garbage among all that is imported, again and again, and once more at the
-    # exit: a third of the time of a command that only looks. A service turns it on again.
+    # exit: a third of the time of a command that only looks. A service or a journal turns it on.
     gc.disable()
     try:
         from blockmirror_driver.cli.app import BlockmirrorApp

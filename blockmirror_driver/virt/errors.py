@@ -42,6 +42,14 @@ _OPENING_CODES = frozenset(
         libvirt.VIR_ERR_SYSTEM_ERROR,
     }
 )
+#: What libvirt says of a definition, and of a CPU that is not as it was defined.
+_DEFINITION_CODES = frozenset(
+    {
+        libvirt.VIR_ERR_XML_ERROR,
+        libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
+        libvirt.VIR_ERR_OPERATION_FAILED,
+    }
+)
 #: Code, what the text must hold, and what it means to our callers.
 _MEANINGS: tuple[tuple[int, str, type[exception.Refused]], ...] = (
     (libvirt.VIR_ERR_NO_DOMAIN, '', exception.DomainNotFound),
@@ -124,6 +132,14 @@ def is_no_domain(error: libvirt.libvirtError) -> bool:
 def is_name_taken(error: libvirt.libvirtError) -> bool:
     """Tell whether a domain of that name exists under another uuid."""
     return code(error) == libvirt.VIR_ERR_OPERATION_FAILED and 'already exists' in str(error)
+
+
+def blames_the_definition(error: libvirt.libvirtError, part: str) -> bool:
+    """Tell whether libvirt may have refused a definition, rather than QEMU a volume.
+
+    :param part: of the definition; an error that quotes it is meant, whatever its code.
+    """
+    return code(error) in _DEFINITION_CODES or part in str(error)
 
 
 def translate(error: libvirt.libvirtError, what: str) -> exception.BlockmirrorError:

@@ -173,6 +173,8 @@ class Throwaway:
 
         :returns: ``False`` when it may be open until :meth:`close` returns.
         """
+        if not self._pluggable:
+            return False
         (disk,) = self._disks
         text = xml_probe.disk_of(disk, read_only=self._read_only, pluggable=True)
 
@@ -227,10 +229,11 @@ class Throwaway:
         try:
             return self._create_in_a_slot(conn)
         except libvirt.libvirtError as error:
-            if not self._sparing or xml_probe.SPARED not in str(error):
+            if not self._sparing or not errors.blames_the_definition(error, xml_probe.SPARED):
                 raise
-        # A libvirt that does not know what it is to do without.
-        self._sparing = False
+            LOG.info('a throwaway domain is defined more plainly: %s', errors.clean(error))
+        # This libvirt does not know what it is to do without, or this QEMU no SCSI.
+        self._sparing = self._pluggable = False
         return self._create_in_a_slot(conn)
 
     def _create_in_a_slot(self, conn: libvirt.virConnect) -> libvirt.virDomain:

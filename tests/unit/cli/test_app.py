@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
 import subprocess
@@ -89,6 +90,36 @@ class TestCoreFile(testtools.TestCase):
             [sys.executable, '-c', code], capture_output=True, text=True, check=True
         )
         self.assertEqual('(0, 0)', done.stdout.splitlines()[-1])
+
+
+class TestCollector(fakes.CommandTestCase):
+    """Python looks for garbage while something happens, and not while all is imported."""
+
+    def test_from_the_first_use_of_the_journal_on(self) -> None:
+        code = (
+            'import gc, sys\n'
+            'from blockmirror_driver.cli import main\n'
+            'from blockmirror_driver.swap.journal import Journal\n'
+            'seen = []\n'
+            'records = Journal.records\n'
+            'def looking(*args, **kwargs):\n'
+            '    seen.append(gc.isenabled())\n'
+            '    return records(*args, **kwargs)\n'
+            'Journal.records = looking\n'
+            'main.main(sys.argv[1:])\n'
+            'print(seen, gc.isenabled())\n'
+        )
+        argv = ['list', '--journal', str(self.journal.path)]
+        done = subprocess.run(
+            [sys.executable, '-c', code, *argv], capture_output=True, text=True, check=True
+        )
+        self.assertEqual('[True] True', done.stdout.splitlines()[-1])
+
+    def test_and_of_the_service(self) -> None:
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.run_command('doctor')
+        self.assertTrue(gc.isenabled())
 
 
 class TestUsage(fakes.CommandTestCase):

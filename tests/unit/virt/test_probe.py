@@ -113,6 +113,20 @@ class TestLocal(ProbeCase):
                 self.assertEqual('destroyFlags', self.dom.calls[-1][0])
                 self.assert_cleaned_up()
 
+    def test_ended_where_there_is_no_scsi(self) -> None:
+        self.may_end.set()
+        refusals = [libvirt_error(67, 'unsupported configuration: no virtio-scsi')]
+
+        def create(_text: str, _flags: int) -> Any:
+            if refusals:
+                raise refusals.pop()
+            return self.dom
+
+        self.owner.answers['createXML'] = create
+        self.probe(lingers=True)
+        self.assertNotIn('detachDeviceFlags', [call[0] for call in self.dom.calls])
+        self.assert_cleaned_up()
+
     def test_ended_where_that_is_waited_for(self) -> None:
         self.may_end.set()
         self.probe()
@@ -150,12 +164,18 @@ class TestProbe(ProbeCase):
         self.places.endings.wait()
         self.assert_cleaned_up()
 
-    def test_a_libvirt_that_does_not_know_what_to_spare(self) -> None:
-        refusal = f"internal error: invalid qemu namespace capability '{xml_probe.SPARED}'"
-        self.failing(refusal)
-        self.assertEqual(Bytes(1 << 30), self.probe().capacity)
-        texts = [call[1] for call in self.owner.calls if call[0] == 'createXML']
-        self.assertEqual([True, False], [xml_probe.SPARED in text for text in texts])
+    def test_a_definition_that_is_refused_is_made_plainer(self) -> None:
+        for number, text in (
+            (1, f"internal error: invalid qemu namespace capability '{xml_probe.SPARED}'"),
+            (67, 'unsupported configuration: this QEMU has no virtio-scsi'),
+            (9, "operation failed: guest CPU doesn't match specification"),
+        ):
+            with self.subTest(text):
+                self.owner.calls.clear()
+                self.failing(text, number=number)
+                self.assertEqual(Bytes(1 << 30), self.probe().capacity)
+                texts = [call[1] for call in self.owner.calls if call[0] == 'createXML']
+                self.assertEqual([True, False], [xml_probe.SPARED in one for one in texts])
 
     def test_nothing_else_is_tried_again(self) -> None:
         left = self.failing('no such image', 'asked again')
@@ -186,13 +206,13 @@ class TestProbe(ProbeCase):
         self.assertNotIsInstance(error, exception.DestinationSilent)
         self.assert_cleaned_up()
 
-    def failing(self, *messages: str) -> list[str]:
+    def failing(self, *messages: str, number: int = 1) -> list[str]:
         """Let ``createXML`` fail with each message in turn, and then succeed; returns the rest."""
         left = list(messages)
 
         def create(_text: str, _flags: int) -> Any:
             if left:
-                raise libvirt_error(1, left.pop(0))
+                raise libvirt_error(number, left.pop(0))
             return self.dom
 
         self.owner.answers['createXML'] = create
