@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from pathlib import Path
 from blockmirror_driver.xml import domain as xml_domain
 from tests.bench import machine, measured
 from tests.bench.cases import MIB, Case, Sample
-from tests.bench.contenders import CONTENDERS, Contender
+from tests.bench.contenders import CONTENDERS, Contender, Limit
 from tests.bench.monitor_log import watched
 from tests.lab.deadline import wait_until
 from tests.lab.guest.agent import percentile_us
@@ -45,7 +46,7 @@ _ZEROS = bytes(4 * MIB)
 
 
 class Swaps:
-    """Runs cases in rounds; in each round all contenders take turns, each round another first.
+    """Runs cases in rounds; in each round all contenders take turns, in an order of its own.
 
     :param keep: called with each sample as soon as there is one
     """
@@ -59,6 +60,7 @@ class Swaps:
         self._lab = lab
         self._keep = keep
         self._ways = [make(lab) for make in contenders]
+        self._first = Limit(lab)
         self._guest: Guest | None = None
         self._boot = contextlib.ExitStack()
         self._count = 0
@@ -81,21 +83,28 @@ class Swaps:
                 for case in cases:
                     if time.monotonic() >= until:
                         return
-                    turn = self._ways[number % len(self._ways) :]
-                    turn += self._ways[: number % len(self._ways)]
-                    wanted = [way for way in turn if (case, way.name, number) not in done]
-                    self._case(case, number, wanted)
+                    ways = [
+                        way
+                        for way in self._ways
+                        if way.fits(case) and (case, way.name, number) not in done
+                    ]
+                    # Whoever comes next may find what the one before has left behind.
+                    random.Random(f'{case} {number}').shuffle(ways)
+                    self._case(case, number, ways)
         finally:
             self._end_guest()
             for way in self._ways:
                 way.close()
 
-    def _case(self, case: Case, number: int, turn: Sequence[Contender]) -> None:
-        ways = [way for way in turn if way.fits(case)]
+    def _case(self, case: Case, number: int, ways: Sequence[Contender]) -> None:
         if not ways:
             return
         with self._volume(case.source, case.size) as source:
             fill(source, case, number)
+            # The first copy may take twice as long as those that follow; it is nobody's.
+            with self._volume(case.destination, case.size) as destination:
+                os.sync()
+                self._first.copy(self._running, DEV, source, destination)
             for way in ways:
                 sample = Sample(case, way.name, number)
                 try:
