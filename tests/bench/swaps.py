@@ -135,8 +135,7 @@ class Swaps:
         if writing:
             sample.idle_p999_us, sample.idle_writes_s, way.idle_write_s = _begin(guest)
         with watched(self._lab.libvirtd.debug_log) as seen:
-            begun = time.time()
-            self._copy(sample, way, guest, source, destination)
+            begun = self._copy(sample, way, guest, source, destination)
         sample.before_s = None if seen.called is None else seen.called - begun
         sample.copy_s = seen.copy_s
         sample.request_s, sample.pivot_s = seen.request_s, seen.pivot_s
@@ -150,11 +149,13 @@ class Swaps:
 
     def _copy(
         self, sample: Sample, way: Contender, guest: Guest, source: Volume, destination: Volume
-    ) -> None:
+    ) -> float:
+        """Measure one copy; returns when it began, seconds since the epoch."""
         qemu = measured.qemu_of(guest.name) if way.moves_guest else None
         kinds = (source.kind, destination.kind)
         before = [measured.served(self._lab, kind, qemu) for kind in kinds]
         load = machine.Load(self._lab, kinds, qemu)
+        begun = time.time()
         took = way.copy(guest, DEV, source, destination)
         sample.load = load.taken()
         after = [measured.served(self._lab, kind, qemu) for kind in kinds]
@@ -164,6 +165,7 @@ class Swaps:
             sample.read = (after[0] - before[0]).read
         if before[1] and after[1]:
             sample.written = (after[1] - before[1]).written
+        return begun
 
     @contextlib.contextmanager
     def _volume(self, kind: str, size: int) -> Iterator[Volume]:
