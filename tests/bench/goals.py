@@ -141,13 +141,19 @@ def _races(samples: Sequence[Sample]) -> Iterator[Judged]:
             if found := compared(samples, case, ours, theirs):
                 yield Judged(goal, str(case), found, 1.0)
         for size in sorted({one.size for one in _cases(samples)}):
-            together = [one for one in samples if _is_plain(one.case, size)]
-            if found := _ratios(together, ours, theirs):
+            if found := over_all(samples, 'full', size, ours, theirs):
                 yield Judged(goal, f'all full ones of {size // MIB} MiB', found, 1.0)
 
 
-def _is_plain(case: Case, size: int) -> bool:
-    return case.content == 'full' and case.size == size and not case.writing
+def over_all(
+    samples: Sequence[Sample], content: str, size: int, ours: str, theirs: str
+) -> Interval | None:
+    """Our seconds over theirs, of all pairs together, where the guest is idle."""
+    alike = (content, size, False)
+    together = [
+        one for one in samples if (one.case.content, one.case.size, one.case.writing) == alike
+    ]
+    return _ratios(together, ours, theirs)
 
 
 def _pivots(samples: Sequence[Sample]) -> Iterator[Judged]:

@@ -35,12 +35,14 @@ from tests.bench.cases import (
     Sample,
 )
 from tests.bench.figures import interval, number, percentile
-from tests.bench.goals import Judged, Verdict, compared, judge, values_of
+from tests.bench.goals import Judged, Verdict, compared, judge, over_all, values_of
 from tests.bench.results import Results
 from tests.bench.tuned import settings_of
 
 #: The file that the records are written to.
 RECORDS = 'bench.json'
+#: Who is held against whom over all pairs: ours first.
+_RACES = ((OURS, VIRSH), (RESIDENT, NOVA), (RESIDENT, VIRSH))
 #: What is told of side by side runs: header, key, factor.
 _BESIDE = (
     ('Threads', 'threads', 1.0),
@@ -93,6 +95,12 @@ def _tables(results: Results) -> Iterator[tuple[str, str, Sequence[str], Rows]]:
         'The median of the ratios of each round, with its interval.',
         ('Copy', f'{OURS} of {VIRSH}', f'{RESIDENT} of {NOVA}', *_OF_LIMIT),
         [_ratios(good, case) for case in alike],
+    )
+    yield (
+        'Over all pairs',
+        'The median of the ratios of all rounds, the guest being idle.',
+        ('Volumes', *(f'{ours} of {theirs}' for ours, theirs in _RACES)),
+        [_over_all(good, *volumes) for volumes in _volumes(alike)],
     )
     yield (
         'The switch',
@@ -204,6 +212,15 @@ def _seconds(samples: Sequence[Sample], case: Case) -> list[str]:
 def _ratios(samples: Sequence[Sample], case: Case) -> list[str]:
     of = [(OURS, VIRSH), (RESIDENT, NOVA), *_PAIRS_OF_LIMIT]
     return [str(case), *(str(compared(samples, case, *pair) or '') for pair in of)]
+
+
+def _volumes(cases: Sequence[Case]) -> list[tuple[str, int]]:
+    return list(dict.fromkeys((one.content, one.size) for one in cases if not one.writing))
+
+
+def _over_all(samples: Sequence[Sample], content: str, size: int) -> list[str]:
+    found = [over_all(samples, content, size, *race) for race in _RACES]
+    return [f'{content}, {size // MIB} MiB', *(str(one) if one else '' for one in found)]
 
 
 def _switch(samples: Sequence[Sample], by: str) -> list[str]:

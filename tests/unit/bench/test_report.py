@@ -24,7 +24,7 @@ from docutils.core import publish_doctree  # type: ignore[import-untyped]
 from lxml import etree
 
 from tests.bench.cases import LIMIT, LIMITED, NOVA, OURS, RESIDENT, VIRSH, Sample, paired
-from tests.bench.goals import Verdict, compared, judge
+from tests.bench.goals import Verdict, compared, judge, over_all
 from tests.bench.plots import draw
 from tests.bench.report import RECORDS, text, write
 from tests.bench.results import START, Keeper, Results
@@ -123,7 +123,13 @@ class ReportTest(testtools.TestCase):
     def test_the_tables_can_be_parsed(self) -> None:
         document = publish_doctree(text(results()), settings_overrides={'report_level': 5})
         self.assertEqual([], list(document.findall(nodes.system_message)))
-        self.assertEqual(12, len(list(document.findall(nodes.table))))
+        self.assertEqual(13, len(list(document.findall(nodes.table))))
+
+    def test_over_all_pairs(self) -> None:
+        found = results()
+        expected = over_all(found.samples, 'full', FULL.size, OURS, VIRSH)
+        self.assertIn(f'     - {expected}\n', text(found).partition('**Over all pairs.**')[2])
+        self.assertIsNone(over_all(found.samples, 'half', FULL.size, OURS, VIRSH))
 
     def test_nothing_was_measured(self) -> None:
         self.assertNotIn('list-table', text(Results()))
