@@ -86,8 +86,8 @@ class Planner:
         """Check everything. Changes nothing on the guest.
 
         A throwaway domain and private secrets exist while the destination is probed. They
-        are gone when this raises or refuses; else the domain of a destination on the network
-        is being ended.
+        are gone when this raises or refuses; else the domain is being ended, and one of a
+        destination on the network may have it open until then.
 
         :raise HypervisorUnavailable: when libvirt can't be reached at all.
         """
