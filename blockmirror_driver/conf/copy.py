@@ -67,9 +67,10 @@ destination was opened, 1 MiB with ``latency_target``, and else, as from and to 
 16 MiB.
 
 QEMU moves a sixteenth of it by one request, and 1 MiB at the least. The larger they are, the
-longer has a guest to wait that writes meanwhile; see ``latency_target``. Between files, rbd and
-nfs full volumes took 0.8 to 1.0 of the time with 32 MiB that they take with 16, from and to iscsi
-1.3; with 128 MiB 0.7 from file to file, and no less elsewhere (1 and 4 GiB, QEMU 7.2, two cores).
+longer has a guest to wait that writes meanwhile; see ``latency_target``. Between files, rbd
+and nfs full volumes took 0.8 to 1.0 of the time with 32 MiB that they take with 16, from and
+to iscsi 1.3; with 128 MiB 0.7 from file to file, and no less elsewhere (1 and 4 GiB, QEMU
+7.2, two cores).
 """,
     ),
     cfg.FloatOpt(

@@ -28,6 +28,7 @@ import uuid as uuids
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import libvirt
 from oslo_log import log
@@ -41,6 +42,7 @@ from blockmirror_driver.xml import domain as xml_domain
 from blockmirror_driver.xml import probe as xml_probe
 
 LOG = log.getLogger(__name__)
+_T = TypeVar('_T')
 
 NAME_PREFIX = 'blockmirror-probe-'
 
@@ -178,18 +180,17 @@ class Throwaway:
         (disk,) = self._disks
         text = xml_probe.disk_of(disk, read_only=self._read_only, pluggable=True)
 
-        def unplug(conn: libvirt.virConnect) -> None:
+        def unplug(conn: libvirt.virConnect) -> bool:
             dom = conn.lookupByUUIDString(self.uuid)
             dom.detachDeviceFlags(text, libvirt.VIR_DOMAIN_AFFECT_LIVE)
             # libvirt returns without an error when QEMU has not let go of it in time.
-            still_there.append(bool(xml_domain.disks(dom.XMLDesc())))
+            return not xml_domain.disks(dom.XMLDesc())
 
-        still_there: list[bool] = []
         try:
-            self._call('detachDevice', lambda: self._owner.call(unplug), _UNPLUG_TIMEOUT)
+            return self._call('detachDevice', lambda: self._owner.call(unplug), _UNPLUG_TIMEOUT)
         except exception.BlockmirrorError as error:
             LOG.debug('a throwaway domain does not let go of its disk: %s', error)
-        return still_there == [False]
+            return False
 
     def close(self) -> None:
         """End the domain if there is one, and close both connections; never raises."""
@@ -265,9 +266,9 @@ class Throwaway:
             if not errors.is_no_domain(error):
                 raise
 
-    def _call(self, name: str, function: Callable[[], None], timeout: Seconds) -> None:
+    def _call(self, name: str, function: Callable[[], _T], timeout: Seconds) -> _T:
         try:
-            self._places.upkeep.call(name, function, timeout=timeout, patience=_PATIENCE)
+            return self._places.upkeep.call(name, function, timeout=timeout, patience=_PATIENCE)
         except libvirt.libvirtError as error:
             raise errors.translate(error, name) from error
 

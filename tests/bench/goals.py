@@ -40,6 +40,8 @@ from tests.bench.cases import (
 from tests.bench.figures import Interval, interval
 from tests.bench.results import Results
 
+#: Ours and theirs: a command against a command, a call in a process that runs against another.
+RACES = ((OURS, VIRSH), (RESIDENT, NOVA))
 #: Bytes from which on a full volume is to be copied close to the limit.
 _LARGE = 4096 * MIB
 
@@ -134,8 +136,7 @@ def _times(samples: Sequence[Sample]) -> Iterator[Judged]:
 
 
 def _races(samples: Sequence[Sample]) -> Iterator[Judged]:
-    """A command is held against a command, and a call in a process that runs against another."""
-    for ours, theirs in ((OURS, VIRSH), (RESIDENT, NOVA)):
+    for ours, theirs in RACES:
         goal = f'{ours}: not slower than {theirs}'
         for case in _cases(samples):
             if found := compared(samples, case, ours, theirs):

@@ -26,7 +26,6 @@ from tests.bench.cases import (
     LIMIT,
     MIB,
     NAMES,
-    NOVA,
     OURS,
     RESIDENT,
     SPARSE,
@@ -35,14 +34,21 @@ from tests.bench.cases import (
     Sample,
 )
 from tests.bench.figures import interval, number, percentile
-from tests.bench.goals import Judged, Verdict, compared, judge, over_all, values_of
+from tests.bench.goals import RACES, Judged, Verdict, compared, judge, over_all, values_of
 from tests.bench.results import Results
 from tests.bench.tuned import settings_of
 
 #: The file that the records are written to.
 RECORDS = 'bench.json'
-#: Who is held against whom over all pairs: ours first.
-_RACES = ((OURS, VIRSH), (RESIDENT, NOVA), (RESIDENT, VIRSH))
+#: Who is held against whom over all pairs, ours first, and on each.
+_OVER_ALL = (*RACES, (RESIDENT, VIRSH))
+_ON_EACH = (
+    *RACES,
+    (VIRSH, LIMIT),
+    (OURS, LIMIT),
+    (RESIDENT, LIMIT),
+    (RESIDENT, DIRECT),
+)
 #: What is told of side by side runs: header, key, factor.
 _BESIDE = (
     ('Threads', 'threads', 1.0),
@@ -93,13 +99,13 @@ def _tables(results: Results) -> Iterator[tuple[str, str, Sequence[str], Rows]]:
     yield (
         'Ratios of the time',
         'The median of the ratios of each round, with its interval.',
-        ('Copy', f'{OURS} of {VIRSH}', f'{RESIDENT} of {NOVA}', *_OF_LIMIT),
+        ('Copy', *_told(_ON_EACH)),
         [_ratios(good, case) for case in alike],
     )
     yield (
         'Over all pairs',
         'The median of the ratios of all rounds, the guest being idle.',
-        ('Volumes', *(f'{ours} of {theirs}' for ours, theirs in _RACES)),
+        ('Volumes', *_told(_OVER_ALL)),
         [_over_all(good, *volumes) for volumes in _volumes(alike)],
     )
     yield (
@@ -177,8 +183,10 @@ def _tables(results: Results) -> Iterator[tuple[str, str, Sequence[str], Rows]]:
 
 #: Whose copies differ in what they do to the machine.
 _COPIERS = (LIMIT, DIRECT, VIRSH, RESIDENT)
-_PAIRS_OF_LIMIT = ((VIRSH, LIMIT), (OURS, LIMIT), (RESIDENT, LIMIT), (RESIDENT, DIRECT))
-_OF_LIMIT = tuple(f'{ours} of {theirs}' for ours, theirs in _PAIRS_OF_LIMIT)
+
+
+def _told(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    return [f'{ours} of {theirs}' for ours, theirs in pairs]
 
 
 def _of(samples: Sequence[Sample], case: Case, by: str) -> list[Sample]:
@@ -210,8 +218,7 @@ def _seconds(samples: Sequence[Sample], case: Case) -> list[str]:
 
 
 def _ratios(samples: Sequence[Sample], case: Case) -> list[str]:
-    of = [(OURS, VIRSH), (RESIDENT, NOVA), *_PAIRS_OF_LIMIT]
-    return [str(case), *(str(compared(samples, case, *pair) or '') for pair in of)]
+    return [str(case), *(str(compared(samples, case, *pair) or '') for pair in _ON_EACH)]
 
 
 def _volumes(cases: Sequence[Case]) -> list[tuple[str, int]]:
@@ -219,7 +226,7 @@ def _volumes(cases: Sequence[Case]) -> list[tuple[str, int]]:
 
 
 def _over_all(samples: Sequence[Sample], content: str, size: int) -> list[str]:
-    found = [over_all(samples, content, size, *race) for race in _RACES]
+    found = [over_all(samples, content, size, *pair) for pair in _OVER_ALL]
     return [f'{content}, {size // MIB} MiB', *(str(one) if one else '' for one in found)]
 
 

@@ -101,10 +101,7 @@ class Swaps:
             return
         with self._volume(case.source, case.size) as source:
             fill(source, case, number)
-            # The first copy may take twice as long as those that follow; it is nobody's.
-            with self._volume(case.destination, case.size) as destination:
-                os.sync()
-                self._first.copy(self._running, DEV, source, destination)
+            self._warm_up(case, source)
             for way in ways:
                 sample = Sample(case, way.name, number)
                 try:
@@ -114,6 +111,15 @@ class Swaps:
                     sample.error = str(error)
                     self._end_guest()
                 self._keep(sample)
+
+    def _warm_up(self, case: Case, source: Volume) -> None:
+        """Copy once for nobody: the first copy may take twice as long as those that follow."""
+        with self._volume(case.destination, case.size) as destination:
+            os.sync()
+            try:
+                self._first.copy(self._running, DEV, source, destination)
+            except LabError as error:
+                _end_if_told(error)  # what else there is of it a sample tells
 
     def _measure(self, sample: Sample, way: Contender, source: Volume) -> None:
         case = sample.case

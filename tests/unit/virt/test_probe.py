@@ -65,6 +65,19 @@ class ProbeCase(testtools.TestCase):
             **kwargs,
         )
 
+    def failing(self, *messages: str, number: int = 1) -> list[str]:
+        """Let ``createXML`` fail with each message in turn, and then succeed; returns the rest."""
+        left = list(messages)
+
+        def create(_text: str, _flags: int) -> Any:
+            if left:
+                raise libvirt_error(number, left.pop(0))
+            return self.dom
+
+        self.owner.answers['createXML'] = create
+        self.reaper.answers['lookupByUUIDString'] = NO_DOMAIN
+        return left
+
     def created(self) -> tuple[str, int]:
         return next((c[1], c[2]) for c in self.owner.calls if c[0] == 'createXML')
 
@@ -115,14 +128,7 @@ class TestLocal(ProbeCase):
 
     def test_ended_where_there_is_no_scsi(self) -> None:
         self.may_end.set()
-        refusals = [libvirt_error(67, 'unsupported configuration: no virtio-scsi')]
-
-        def create(_text: str, _flags: int) -> Any:
-            if refusals:
-                raise refusals.pop()
-            return self.dom
-
-        self.owner.answers['createXML'] = create
+        self.failing('unsupported configuration: no virtio-scsi', number=67)
         self.probe(lingers=True)
         self.assertNotIn('detachDeviceFlags', [call[0] for call in self.dom.calls])
         self.assert_cleaned_up()
@@ -205,19 +211,6 @@ class TestProbe(ProbeCase):
         self.assertIn('No such file', str(error))
         self.assertNotIsInstance(error, exception.DestinationSilent)
         self.assert_cleaned_up()
-
-    def failing(self, *messages: str, number: int = 1) -> list[str]:
-        """Let ``createXML`` fail with each message in turn, and then succeed; returns the rest."""
-        left = list(messages)
-
-        def create(_text: str, _flags: int) -> Any:
-            if left:
-                raise libvirt_error(number, left.pop(0))
-            return self.dom
-
-        self.owner.answers['createXML'] = create
-        self.reaper.answers['lookupByUUIDString'] = NO_DOMAIN
-        return left
 
     def test_asks_once_more_when_no_reason_came(self) -> None:
         bare = 'internal error: qemu unexpectedly closed the monitor'

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from blockmirror_driver import exception
 from blockmirror_driver.model import Disk
+from blockmirror_driver.xml import document, probe
 from blockmirror_driver.xml import domain as xml_domain
-from blockmirror_driver.xml import probe
 from tests.unit.xml import disks
 from tests.unit.xml.schema import SchemaTestCase
 from tests.unit.xml.test_domain import LIVE, STORED
@@ -52,11 +52,13 @@ class TestProbe(SchemaTestCase):
 
     def test_like_the_guest(self) -> None:
         text = self.build(disks.FULL, LIVE.replace("type='qemu'", "type='kvm'", 1))
-        for part in ('type="kvm">', 'machine="pc-q35-7.2"', '/usr/bin/qemu-system-x86_64'):
+        self.assertEqual('kvm', document.parse(text, 'domain').get('type'))
+        for part in ('machine="pc-q35-7.2"', '/usr/bin/qemu-system-x86_64'):
             self.assertIn(part, text)
 
     def test_without_a_guest(self) -> None:
-        self.assertIn('<domain type="qemu">', self.build(disks.FULL, None, sparing=False))
+        text = self.build(disks.FULL, None)
+        self.assertEqual('qemu', document.parse(text, 'domain').get('type'))
 
     def test_only_the_disk(self) -> None:
         found = xml_domain.disks(self.build(disks.FULL, LIVE))
